@@ -1,0 +1,215 @@
+"""The one reader of image files: path, bytes or Pillow image in, uint8 tensor out.
+
+`ImageFolder` and `Classifier` both read through `read_image`, so a file gives the same pixels in
+training and in use. `Preprocess` holds the settings and passes them here.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from cnnkit.errors import ImageReadError, NotFoundError
+from cnnkit.types import Interpolation, Mode, PathLike, Resize
+
+IMAGE_EXTENSIONS = frozenset(
+    ".apng .avif .avifs .bmp .dib .gif .icns .ico .im .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg "
+    ".jpx .msp .pbm .pcx .pfm .pgm .png .pnm .ppm .qoi .ras .rgb .rgba .sgi .tga .tif .tiff .webp "
+    ".xbm .xpm".split()
+)
+"""Raster formats that Pillow reads, by lower-case extension."""
+
+# A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size for a fraction of the work. It is done when
+# what is decoded is still this many times the size asked for; docs/guides/your-own-images.md has
+# what that changes in the pixels, benchmarks/reading.py measures it.
+DRAFT_MARGIN = 1.25
+
+_FILTERS: dict[Interpolation, Image.Resampling] = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+_ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 swap width and height
+_SIXTEEN_BIT = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
+_WITH_ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
+
+_logger = logging.getLogger("cnnkit")
+
+
+def read_image(
+    source: PathLike | bytes | Image.Image,
+    *,
+    image_size: tuple[int, int] | None,
+    mode: Mode,
+    resize: Resize,
+    interpolation: Interpolation,
+    exact_decode: bool,
+) -> Image.Image:
+    """Read, orient, convert and resize one image.
+
+    Args:
+        source: A path, the bytes of a file, or an open Pillow image (which is left as it was).
+        image_size: (height, width) in pixels, or None for the size that the image has.
+        mode: Colour mode of the result.
+        resize: How another shape becomes `image_size`.
+        interpolation: Pillow's filter by name.
+        exact_decode: Never decode a JPEG at a reduced size.
+
+    Returns:
+        A Pillow image of its own; `to_tensor` makes it uint8 (C, H, W).
+
+    Raises:
+        ImageReadError: The source is no readable image, is truncated, or is a decompression bomb.
+        NotFoundError: There is no file at the path.
+    """
+    def finish(image: Image.Image) -> Image.Image:
+        if 0 in image.size:
+            raise ImageReadError(f"an image without pixels: {image.width} x {image.height}")
+        if _orientation(image) != 1:
+            image = ImageOps.exif_transpose(image)
+        image = to_mode(image, mode)
+        return image if image_size is None else resized(image, image_size, resize, interpolation)
+
+    if isinstance(source, Image.Image):
+        return _guarded("the given Pillow image", lambda: finish(source.copy()))
+    name, stream = _stream(source)
+    with stream, _guarded(name, lambda: Image.open(stream)) as opened:
+
+        def decode() -> Image.Image:
+            if image_size is not None and not exact_decode:
+                _draft(opened, image_size, resize)
+            opened.load()
+            return finish(opened)
+
+        return _guarded(name, decode)
+
+
+def image_header(path: PathLike) -> tuple[int, int, str]:
+    """(height, width) after EXIF orientation and the stored mode, without decoding the pixels."""
+    name, stream = _stream(path)
+    with stream, _guarded(name, lambda: Image.open(stream)) as image:
+        width, height = image.size
+        if _orientation(image) >= 5:
+            width, height = height, width
+        return height, width, image.mode
+
+
+def resized(
+    image: Image.Image, image_size: tuple[int, int], resize: Resize, interpolation: Interpolation
+) -> Image.Image:
+    """Bring a Pillow image to (height, width) by the named policy, antialiased."""
+    height, width = image_size
+    if image.size == (width, height):
+        return image
+    resample = _FILTERS[interpolation]
+    if resize == "stretch":
+        return image.resize((width, height), resample)
+    if resize == "crop":
+        scale = max(width / image.width, height / image.height)
+        box_width, box_height = min(width / scale, image.width), min(height / scale, image.height)
+        left, top = (image.width - box_width) / 2, (image.height - box_height) / 2
+        box = (left, top, left + box_width, top + box_height)
+        return image.resize((width, height), resample, box=box)
+    scale = min(width / image.width, height / image.height)
+    inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    padded = Image.new(image.mode, (width, height))  # black, and transparent where there is alpha
+    padded.paste(image.resize(inner, resample), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    return padded
+
+
+def to_mode(image: Image.Image, mode: Mode) -> Image.Image:
+    """Convert any mode that Pillow reads to the named one.
+
+    Transparency is shown on white, as a page would show it, unless `mode` keeps it. 16-bit grey
+    keeps its upper 8 bits (Pillow's own conversion clips everything above 255 to white).
+    """
+    if image.mode in _SIXTEEN_BIT:
+        levels = np.asarray(image).astype(np.int64).clip(0, 65535)
+        image = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
+    elif image.mode == "LAB":
+        from PIL import ImageCms
+
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+        assert converted is not None
+        image = converted
+    if image.mode == mode and "transparency" not in image.info:
+        return image
+    if mode != "RGBA" and (image.mode in _WITH_ALPHA or "transparency" in image.info):
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image.convert(mode)
+
+
+def _stream(source: PathLike | bytes) -> tuple[str, io.BufferedIOBase]:
+    """A readable stream and the name that error messages give it."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return f"the given {len(source)} bytes", io.BytesIO(source)
+    path = Path(source)
+    try:
+        return str(path), path.open("rb")
+    except FileNotFoundError:
+        raise NotFoundError(f"expected an image file, but there is none at {path}") from None
+    except OSError as error:
+        raise ImageReadError(f"{path} cannot be opened: {error.strerror or error}") from error
+
+
+def _guarded(name: str, step: Callable[[], Image.Image]) -> Image.Image:
+    """Run one decoding step; whatever a Pillow plugin raises becomes one error with the name."""
+    try:
+        return step()
+    except (MemoryError, ImageReadError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageReadError(
+            f"{name} is refused as a decompression bomb: {error}. If it is genuine, raise "
+            "PIL.Image.MAX_IMAGE_PIXELS"
+        ) from error
+    except Exception as error:  # plugins raise OSError, SyntaxError, struct.error, EOFError, …
+        reason = str(error) or type(error).__name__
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = "its content is no image format that Pillow knows"
+        raise ImageReadError(f"{name} is not a readable image: {reason}") from error
+
+
+def _draft(image: Image.Image, image_size: tuple[int, int], resize: Resize) -> None:
+    """Let a JPEG decode at a reduced size that is still DRAFT_MARGIN times the size asked for."""
+    if image.format != "JPEG":
+        return
+    height, width = image_size
+    if _orientation(image) >= 5:
+        height, width = width, height
+    ratios = (width / image.width, height / image.height)
+    # Cropping and padding keep the aspect: the larger or the smaller ratio scales both sides.
+    # Stretching scales each side by its own, and neither may fall short.
+    kept = min(ratios) if resize == "pad" else max(ratios)
+    side = kept * DRAFT_MARGIN
+    if side < 1:
+        image.draft(None, (int(image.width * side) + 1, int(image.height * side) + 1))
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception as error:  # a broken EXIF block says nothing about the pixels beside it
+        _logger.debug("EXIF of %s ignored: %r", getattr(image, "filename", image), error)
+        return 1
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """The pixels of a Pillow image (L, RGB, RGBA) as uint8 (C, H, W)."""
+    pixels: np.ndarray[Any, np.dtype[np.uint8]] = np.array(image)  # a copy: asarray is read-only
+    tensor = torch.from_numpy(pixels)
+    if tensor.ndim == 2:
+        return tensor.unsqueeze(0)  # (1, H, W)
+    return tensor.permute(2, 0, 1).contiguous()  # (H, W, C) -> (C, H, W)

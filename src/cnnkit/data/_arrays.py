@@ -1,0 +1,358 @@
+"""`ArrayDataset`: labelled images or features that lie in memory, or in a memory-mapped file."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnnkit._files import atomic_path
+from cnnkit.data._base import LabelledImages, as_labels, as_positions, checked_classes
+from cnnkit.data._memory import available_memory, readable_bytes
+from cnnkit.errors import DataError, NotFoundError, SavedFileError
+from cnnkit.preprocess import Preprocess
+from cnnkit.types import PathLike
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["ArrayDataset", "allocate"]
+
+_KIND, _FORMAT = "cnnkit.ArrayDataset", 1
+_COLOURS = (1, 3, 4)  # numbers of channels that tell (N, H, W, C) from (N, C, H, W)
+
+
+class ArrayDataset(LabelledImages):
+    """Images or features in one array; a batch of them is one indexing operation.
+
+    Args:
+        images: A tensor or numpy array. uint8 images (N, H, W) or (N, C, H, W), as numpy also
+            (N, H, W, C); they are kept as uint8 (N, C, H, W). Floats of any shape (N, …) are
+            features, taken as they are whatever their range, as float32.
+        labels: Integers (N,), 0 to C - 1.
+        classes: Class names in the order of their labels; by default "0", "1", ….
+        preprocess: How the images were read from files, where they were.
+        paths: The file of each image, where there is one.
+
+    Raises:
+        DataError: A shape or dtype is none of these, images and labels differ in number, or a
+            label is outside the classes.
+
+    Example:
+        >>> ds = ArrayDataset(np.zeros((3, 8, 8), dtype=np.uint8), [0, 1, 1], classes=["a", "b"])
+        >>> ds[2][0].shape, ds[2][1]
+        (torch.Size([1, 8, 8]), 1)
+        >>> images, labels = ds[[0, 2]]
+        >>> images.shape, labels
+        (torch.Size([2, 1, 8, 8]), tensor([0, 1]))
+    """
+
+    def __init__(
+        self,
+        images: Tensor | np.ndarray[Any, Any],
+        labels: Sequence[int] | Tensor | np.ndarray[Any, Any],
+        *,
+        classes: Sequence[str] | None = None,
+        preprocess: Preprocess | None = None,
+        paths: Sequence[str] | None = None,
+    ) -> None:
+        stored = _as_stored(images)
+        targets = as_labels(labels, len(stored)).to(stored.device)
+        super().__init__(targets, checked_classes(classes, targets))
+        if paths is not None and len(paths) != len(stored):
+            raise DataError(f"expected one path an image, {len(stored)}, received {len(paths)}")
+        if preprocess is not None and preprocess.image_shape != tuple(stored.shape[1:]):
+            raise DataError(
+                f"the images have shape {tuple(stored.shape[1:])}, "
+                f"but preprocess is for {preprocess.image_shape}"
+            )
+        self._images = stored
+        self._rows: Tensor | None = None  # which rows of _images, in a part of a whole
+        self._reading = preprocess
+        self._paths = None if paths is None else list(paths)
+        self._file: str | None = None  # the memory-mapped file behind _images
+
+    @classmethod
+    def from_dataset(cls, ds: Any) -> Self:
+        """Take over any map-style data set of (image, label) pairs.
+
+        torchvision's MNIST, FashionMNIST, CIFAR10 and CIFAR100 (and their kin) are taken over as
+        the arrays that they hold, when their transform is none or only converts to a tensor. Any
+        other is read sample by sample: Pillow images and uint8 tensors become uint8 images,
+        float tensors stay floats.
+
+        Args:
+            ds: The data set; its `classes`, where it has some, are kept.
+
+        Raises:
+            DataError: A sample is no such pair, or shapes differ.
+        """
+        held = _held_arrays(ds)
+        if held is not None:
+            return cls(*held, classes=_classes_of(ds))
+        if len(ds) == 0:
+            raise DataError("expected at least one sample, received an empty data set")
+        labels = []
+        images: Tensor | None = None
+        for position in range(len(ds)):
+            image, label = _sample(ds, position)
+            if images is None:
+                images = allocate((len(ds), *image.shape), image.dtype)
+            elif image.shape != images.shape[1:] or image.dtype != images.dtype:
+                raise DataError(
+                    f"sample 0 is {images.dtype} {tuple(images.shape[1:])}, but sample {position} "
+                    f"is {image.dtype} {tuple(image.shape)}: resize them to one size first"
+                )
+            images[position] = image
+            labels.append(label)
+        assert images is not None
+        return cls(images, labels, classes=_classes_of(ds))
+
+    @property
+    def images(self) -> Tensor:
+        """All images, (N, C, H, W), or features; a copy where this is a part of a whole."""
+        return self._images if self._rows is None else self._images[self._rows]
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels of all samples, int64 (N,); the same as `targets`."""
+        return self._targets
+
+    @property
+    def paths(self) -> list[str] | None:
+        """The file of every sample, where the images came from files."""
+        return None if self._paths is None else list(self._paths)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of an image, or the shape of one sample's features."""
+        return tuple(self._images.shape[1:])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the images lie."""
+        return self._images.device
+
+    @property
+    def preprocess(self) -> Preprocess | None:
+        """How the images were read, with no normalisation; None for float features."""
+        if self._images.dtype != torch.uint8:
+            return None
+        channels, height, width = self._images.shape[1:]
+        return self._reading or Preprocess.of_shape((channels, height, width))
+
+    def __getitem__(self, index: Any) -> tuple[Tensor, Any]:
+        """An int gives (image, label); a slice, or a list or tensor of positions, a batch."""
+        if isinstance(index, (int, np.integer)):
+            row = int(as_positions([int(index)], len(self)))
+            return self._images[row if self._rows is None else self._rows[row]], int(
+                self._targets[row]
+            )
+        if isinstance(index, slice):
+            index = torch.arange(len(self))[index]
+        return self.get_batch(as_positions(index, len(self)))
+
+    def get_batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """The samples at these positions: images (n, C, H, W) and labels int64 (n,)."""
+        positions = positions.to(self._images.device)
+        rows = positions if self._rows is None else self._rows[positions]
+        return self._images.index_select(0, rows), self._targets.index_select(0, positions)
+
+    def subset(self, positions: Sequence[int] | Tensor) -> Self:
+        """The samples at these positions, in this order; the images are not copied."""
+        rows = as_positions(positions, len(self))
+        part = copy.copy(self)
+        part._indices = self._indices[rows]
+        if self._paths is not None:
+            part._paths = [self._paths[row] for row in rows.tolist()]
+        rows = rows.to(self.device)
+        part._rows = rows if self._rows is None else self._rows[rows]
+        part._targets = self._targets[rows]
+        return part
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same data set with its images and labels on `device`, where a small one fits."""
+        moved = copy.copy(self)
+        moved._images, moved._targets = self.images.to(device), self._targets.to(device)
+        moved._rows = moved._file = None
+        return moved
+
+    def to_array(self, *, workers: int | None = None, progress: bool = True) -> Self:
+        """Itself: it is an array already, so that code for any data set can ask."""
+        return self
+
+    def save(self, path: PathLike) -> None:
+        """Write images, labels, classes and reading settings to one file.
+
+        Args:
+            path: Where to; written under a temporary name and renamed when whole.
+        """
+        saved = {
+            "kind": _KIND,
+            "format": _FORMAT,
+            "images": self.images.cpu(),
+            "labels": self._targets.cpu(),
+            "classes": list(self._classes),
+            "preprocess": None if self._reading is None else self._reading.to_dict(),
+            "paths": self._paths,
+        }
+        with atomic_path(path) as temporary:
+            torch.save(saved, temporary)
+
+    @classmethod
+    def load(cls, path: PathLike) -> Self:
+        """Open a file that `save` wrote, memory-mapped: images are read when they are asked for.
+
+        The result is pickled as its path, so that handing it to worker processes is cheap.
+
+        Raises:
+            NotFoundError: There is no such file.
+            SavedFileError: It is none that `save` wrote, is cut, or is of a newer format.
+        """
+        file = Path(path)
+        if not file.is_file():
+            raise NotFoundError(f"expected a saved ArrayDataset, but there is none at {file}")
+        try:
+            saved = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+        except Exception as error:  # zip, pickle and mmap errors of many classes
+            raise SavedFileError(f"{file} is no whole saved ArrayDataset: {error}") from error
+        if not isinstance(saved, dict) or saved.get("kind") != _KIND:
+            raise SavedFileError(f"{file} was not written by ArrayDataset.save")
+        if saved["format"] > _FORMAT:
+            raise SavedFileError(
+                f"{file} has format {saved['format']}, this cnnkit reads up to {_FORMAT}: upgrade"
+            )
+        reading = saved["preprocess"]
+        loaded = cls(
+            saved["images"],
+            saved["labels"],
+            classes=saved["classes"],
+            preprocess=None if reading is None else Preprocess.from_dict(reading),
+            paths=saved["paths"],
+        )
+        loaded._file = os.fspath(file.resolve())
+        return loaded
+
+    def __reduce__(self) -> Any:
+        if self._file is None:
+            return super().__reduce__()
+        return _reopened, (type(self), self._file, self._rows, self._indices, self.origin)
+
+    def __repr__(self) -> str:
+        shape = "x".join(str(side) for side in self.image_shape)
+        return f"ArrayDataset({self._parts()}, {self._images.dtype} {shape})"
+
+
+def _reopened(
+    cls: type[ArrayDataset], file: str, rows: Tensor | None, indices: Tensor, origin: str
+) -> ArrayDataset:
+    whole = cls.load(file)
+    part = whole if rows is None else whole.subset(rows)
+    part._indices, part.origin = indices, origin
+    return part
+
+
+def allocate(shape: Sequence[int], dtype: torch.dtype = torch.uint8) -> Tensor:
+    """An uninitialised tensor, refused before it is made where it would not fit into memory.
+
+    Raises:
+        DataError: It needs more than is available; the message says both and what to do.
+    """
+    needed = int(np.prod(shape)) * torch.empty(0, dtype=dtype).element_size()
+    available = available_memory()
+    if available is not None and needed > available:
+        raise DataError(
+            f"an array of {shape[0]} images of shape {tuple(shape[1:])} takes "
+            f"{readable_bytes(needed)}, but {readable_bytes(available)} of memory are available: "
+            "choose a smaller image_size, take a part with subset(), or read from the folder"
+        )
+    return torch.empty(tuple(shape), dtype=dtype)
+
+
+def _as_stored(images: Tensor | np.ndarray[Any, Any]) -> Tensor:
+    """uint8 (N, C, H, W), or float32 (N, …)."""
+    if isinstance(images, np.ndarray):
+        if images.dtype == np.uint8 and images.ndim == 4:
+            images = _channels_first(images)
+        images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
+    if not isinstance(images, Tensor):
+        raise DataError(f"images must be a tensor or a numpy array, not {type(images).__name__}")
+    if images.is_floating_point():
+        if images.ndim < 2:
+            raise DataError(f"float features need shape (N, …), received {tuple(images.shape)}")
+        return images.to(torch.float32)
+    if images.dtype != torch.uint8:
+        raise DataError(
+            f"images must be uint8 (0 to 255) or float, received {images.dtype}: "
+            "convert with images.to(torch.uint8) if they hold grey levels"
+        )
+    if images.ndim == 3:
+        images = images.unsqueeze(1)  # (N, H, W) -> (N, 1, H, W)
+    if images.ndim != 4:
+        raise DataError(
+            "uint8 images need shape (N, H, W) or (N, C, H, W), as numpy also (N, H, W, C); "
+            f"received {tuple(images.shape)}"
+        )
+    return images.contiguous()
+
+
+def _channels_first(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    first, last = images.shape[1] in _COLOURS, images.shape[3] in _COLOURS
+    if first and last:
+        raise DataError(
+            f"the numpy array of shape {images.shape} could be (N, C, H, W) or (N, H, W, C): "
+            "pass torch.from_numpy(images) for the first, images.transpose(0, 3, 1, 2) as a "
+            "tensor for the second"
+        )
+    return images.transpose(0, 3, 1, 2) if last else images
+
+
+def _classes_of(ds: Any) -> tuple[str, ...] | None:
+    while not hasattr(ds, "classes") and hasattr(ds, "dataset"):
+        ds = ds.dataset  # torch.utils.data.Subset
+    classes = getattr(ds, "classes", None)
+    return None if classes is None else tuple(str(name) for name in classes)
+
+
+def _held_arrays(ds: Any) -> tuple[Any, Any] | None:
+    """The arrays inside one of torchvision's in-memory data sets, or None."""
+    modules = {cls.__module__ for cls in type(ds).__mro__}
+    if not modules & {"torchvision.datasets.mnist", "torchvision.datasets.cifar"}:
+        return None
+    transform = getattr(ds, "transform", None)
+    if type(transform).__name__ not in {"NoneType", "ToTensor", "PILToTensor"}:
+        return None
+    if getattr(ds, "target_transform", None) is not None:
+        return None
+    return ds.data, ds.targets
+
+
+def _sample(ds: Any, position: int) -> tuple[Tensor, int]:
+    from PIL import Image
+
+    from cnnkit._images import to_mode, to_tensor
+
+    sample = ds[position]
+    if not isinstance(sample, (tuple, list)) or len(sample) != 2:
+        raise DataError(
+            f"expected samples of (image, label), sample {position} is {type(sample).__name__}"
+        )
+    image, label = sample
+    if isinstance(image, Image.Image):
+        image = to_tensor(to_mode(image, "L" if image.mode in {"1", "L", "I", "I;16"} else "RGB"))
+    if isinstance(image, np.ndarray):
+        image = _as_stored(image[None])[0]
+    if not isinstance(image, Tensor):
+        raise DataError(
+            f"image {position} is {type(image).__name__}: expected a Pillow image, tensor or array"
+        )
+    try:
+        return image, int(label)
+    except (TypeError, ValueError):
+        raise DataError(f"label {position} is no integer: {label!r}") from None

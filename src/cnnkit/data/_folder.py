@@ -1,0 +1,414 @@
+"""`ImageFolder`: labelled image files, read one at a time when they are asked for."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import os
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cnnkit._images import image_header, read_image, to_tensor
+from cnnkit._progress import progress_bar
+from cnnkit.data._base import LabelledImages, as_labels, as_positions, checked_classes
+from cnnkit.data._extract import Limits
+from cnnkit.data._obtain import find_top_folder, obtain
+from cnnkit.data._scan import natural_key, scan
+from cnnkit.errors import ArgumentError, CnnkitWarning, DataError, ImageReadError, NotFoundError
+from cnnkit.preprocess import Preprocess, as_image_size
+from cnnkit.types import ImageSize, Interpolation, Mode, PathLike, Resize
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from cnnkit.data._arrays import ArrayDataset
+
+__all__ = ["ImageFolder"]
+
+OnCorrupt = Literal["raise", "skip"]
+_AT_ONCE = 4  # images in work for each thread: enough to keep it busy, few enough to hold
+
+
+class ImageFolder(LabelledImages):
+    """Images in class folders, as uint8 tensors of one size.
+
+    ::
+
+        root/
+        ├── cats/   001.jpg, 002.png, …
+        └── dogs/   001.jpg, deeper/002.jpg, …
+
+    Opening lists the files in natural order and decodes none. Hidden files and folders,
+    ``__MACOSX`` and class folders without images are left out. Transparency is shown on white,
+    EXIF orientation is applied, animations give their first frame.
+
+    Args:
+        root: The folder that holds the class folders.
+        image_size: Pixels, an int (square) or (height, width). Without it all images must have
+            the same size.
+        mode: "RGB", "L" (grey) or "RGBA".
+        resize: How another shape becomes `image_size`: "stretch", "crop" the middle, or "pad".
+        interpolation: Pillow's filter for resizing.
+        classes: Class names in the order of their labels. ``classes=train.classes`` gives a test
+            folder the labels of the training folder: a missing class keeps its label, a folder
+            of another name is an error.
+        transform: Called on the Pillow image (converted and resized); whatever it returns is
+            the sample. For torchvision's classic transforms; `cnnkit.data.augment` is faster.
+        on_corrupt: "raise" when a broken file is read, or "skip": every file is decoded once when
+            the folder is opened, and broken ones are left out and listed in `skipped`.
+        exact_decode: Decode every JPEG at its full size. Otherwise one that shrinks a lot is
+            decoded at a half, a quarter or an eighth of its size, which is faster and moves
+            pixels by about one grey level on average.
+
+    Raises:
+        NotFoundError: There is nothing at `root`.
+        DataError: `root` is no folder, or holds no class folders, or these no image.
+        ClassMismatchError: A folder with images is not among `classes`.
+
+    Example:
+        >>> ds = ImageFolder("tests/assets/shapes", image_size=16)  # doctest: +SKIP
+        >>> image, label = ds[0]  # uint8 (3, 16, 16), 0  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        root: PathLike,
+        *,
+        image_size: ImageSize | None = None,
+        mode: Mode = "RGB",
+        resize: Resize = "stretch",
+        interpolation: Interpolation = "bilinear",
+        classes: Sequence[str] | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        on_corrupt: OnCorrupt = "raise",
+        exact_decode: bool = False,
+    ) -> None:
+        names, samples = scan(Path(root), classes)
+        self._open(
+            samples,
+            names,
+            image_size=image_size,
+            mode=mode,
+            resize=resize,
+            interpolation=interpolation,
+            transform=transform,
+            on_corrupt=on_corrupt,
+            exact_decode=exact_decode,
+        )
+
+    def _open(
+        self,
+        samples: list[tuple[str, int]],
+        classes: tuple[str, ...],
+        *,
+        image_size: ImageSize | None = None,
+        mode: Mode = "RGB",
+        resize: Resize = "stretch",
+        interpolation: Interpolation = "bilinear",
+        transform: Callable[[Any], Any] | None = None,
+        on_corrupt: OnCorrupt = "raise",
+        exact_decode: bool = False,
+    ) -> None:
+        if on_corrupt not in get_args(OnCorrupt):
+            raise ArgumentError(
+                f"on_corrupt must be one of {get_args(OnCorrupt)}, received {on_corrupt!r}"
+            )
+        self.transform = transform
+        self.skipped: list[tuple[str, str]] = []
+        self._size = None if image_size is None else as_image_size(image_size)
+        # The size stands in until the first image is asked for its own; this checks the choices.
+        self._reading = Preprocess.of_mode(
+            self._size or 1,
+            mode,
+            resize=resize,
+            interpolation=interpolation,
+            exact_decode=exact_decode,
+        )
+        self._paths = [path for path, _ in samples]
+        super().__init__(torch.tensor([label for _, label in samples], dtype=torch.int64), classes)
+        if on_corrupt == "skip":
+            self._leave_out_corrupt()
+
+    @classmethod
+    def from_zip(
+        cls,
+        source: PathLike,
+        root: PathLike | None = None,
+        *,
+        folder: str | None = None,
+        sha256: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Open the images in an archive: a local file, an http(s) URL, or a Google Drive link.
+
+        The archive is extracted once; the same again is a no-op.
+
+        Args:
+            source: Path, URL or share link of a zip, tar or tar.gz.
+            root: Where to extract to; by default a cache folder of the user's.
+            folder: The folder in the archive that holds the class folders, such as "train";
+                without it a single top folder is found by itself.
+            sha256: Expected checksum of the archive, in hexadecimal.
+            headers: Sent with the download; some hosts refuse the default user agent.
+            limits: What an archive may hold at most; see `Limits`.
+            **kwargs: As for `ImageFolder`.
+
+        Raises:
+            NotFoundError: There is no file at `source`.
+            ArchiveError: It is no archive, is broken, or is unsafe to extract.
+            DownloadError: The URL could not be fetched.
+        """
+        extracted = obtain(
+            source, root, sha256=sha256, headers=headers, limits=limits or Limits()
+        )
+        return cls(find_top_folder(extracted, folder), **kwargs)
+
+    @classmethod
+    def from_files(
+        cls,
+        paths: Sequence[PathLike],
+        labels: Sequence[int] | Sequence[str] | Tensor | np.ndarray[Any, Any],
+        *,
+        classes: Sequence[str] | None = None,
+        **kwargs: Any,
+    ) -> Self:
+        """Open these image files, wherever they are.
+
+        Args:
+            paths: The files.
+            labels: One a file: class names, or integers.
+            classes: Class names in the order of their labels; by default those that occur in
+                natural order, or "0", "1", … for integer labels.
+            **kwargs: `image_size`, `mode` and so on, as for `ImageFolder`.
+
+        Raises:
+            DataError: Not one label a file, a label outside the classes, or no file at all.
+            NotFoundError: A file is not there; the message names the first and counts the rest.
+        """
+        files = [os.fspath(path) for path in paths]
+        if not files:
+            raise DataError("expected at least one image file, received none")
+        if len(labels) and isinstance(labels[0], str):
+            strings = [str(label) for label in labels]
+            names = tuple(classes) if classes is not None else _names(strings)
+            unknown = sorted(set(strings) - set(names), key=natural_key)
+            if unknown:
+                raise DataError(f"the labels {unknown} are not among the classes {names}")
+            labels = [names.index(label) for label in strings]
+            classes = names
+        targets = as_labels(labels, len(files))
+        missing = [path for path in files if not os.path.isfile(path)]
+        if missing:
+            raise NotFoundError(
+                f"{len(missing)} of {len(files)} image files are not there, the first is "
+                f"{missing[0]}"
+            )
+        self = cls.__new__(cls)
+        named = checked_classes(classes, targets)
+        self._open(list(zip(files, targets.tolist(), strict=True)), named, **kwargs)
+        return self
+
+    @classmethod
+    def from_csv(
+        cls,
+        csv_file: PathLike,
+        root: PathLike | None = None,
+        *,
+        path: str = "path",
+        label: str = "label",
+        suffix: str = "",
+        **kwargs: Any,
+    ) -> Self:
+        """Open the image files that a table with a header row lists.
+
+        Args:
+            csv_file: The table, comma-separated, in UTF-8.
+            root: What the paths in it are relative to; by default the table's own folder.
+            path: The column of the file names.
+            label: The column of the class names.
+            suffix: Appended to each file name, such as ".jpg" for a column of bare ids.
+            **kwargs: As for `from_files`.
+
+        Raises:
+            NotFoundError: There is no such table, or it lists a file that is not there.
+            DataError: A column is missing, or there are no rows.
+        """
+        table = Path(csv_file)
+        if not table.is_file():
+            raise NotFoundError(f"expected a csv file, but there is none at {table}")
+        with table.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            columns = list(reader.fieldnames or [])
+            missing = [column for column in (path, label) if column not in columns]
+            if missing:
+                raise DataError(f"{table} has no column {missing}; its columns are {columns}")
+            rows = list(reader)
+        folder = table.parent if root is None else Path(root)
+        files = [folder / (row[path] + suffix) for row in rows]
+        return cls.from_files(files, [row[label] for row in rows], **kwargs)
+
+    @property
+    def samples(self) -> list[tuple[str, int]]:
+        """(path, label) of every sample."""
+        return list(zip(self._paths, self._targets.tolist(), strict=True))
+
+    @property
+    def paths(self) -> list[str]:
+        """The file of every sample."""
+        return list(self._paths)
+
+    @cached_property
+    def preprocess(self) -> Preprocess | None:  # type: ignore[override]
+        """How the images are read, with no normalisation; None with a `transform`."""
+        if self.transform is not None:
+            return None
+        if self._size is not None or not self._paths:
+            return self._reading
+        height, width, _ = image_header(self._paths[0])
+        return self._reading.with_size((height, width))
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """The sample at this position: (uint8 (C, H, W), label), or what `transform` returned."""
+        if isinstance(index, slice):
+            raise TypeError("an ImageFolder takes one position; use ds.subset(range(…)) for more")
+        try:
+            path, label = self._paths[index], int(self._targets[index])
+        except IndexError:
+            raise IndexError(
+                f"position {index} is outside a data set of {len(self)} images"
+            ) from None
+        image = read_image(
+            path,
+            image_size=self._size,
+            mode=self._reading.mode or "RGB",
+            resize=self._reading.resize,
+            interpolation=self._reading.interpolation,
+            exact_decode=self._reading.exact_decode,
+        )
+        if self.transform is not None:
+            return self.transform(image), label
+        if self._size is None:
+            self._check_size(path, image.size)
+        return to_tensor(image), label
+
+    def get_batch(self, positions: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
+        """The samples at these positions: uint8 (n, C, H, W) and labels int64 (n,).
+
+        With a `transform`, its results are collated as a `DataLoader` does.
+        """
+        rows = as_positions(positions, len(self))
+        samples = [self[row][0] for row in rows.tolist()]
+        if self.transform is None:
+            return torch.stack(samples), self._targets[rows]
+        from torch.utils.data import default_collate
+
+        return default_collate(samples), self._targets[rows]
+
+    def subset(self, positions: Sequence[int] | Tensor) -> Self:
+        """The samples at these positions, in this order."""
+        rows = as_positions(positions, len(self))
+        part = copy.copy(self)
+        part._paths = [self._paths[row] for row in rows.tolist()]
+        part._targets = self._targets[rows]
+        part._indices = self._indices[rows]
+        return part
+
+    def to_array(self, *, workers: int | None = None, progress: bool = True) -> ArrayDataset:
+        """Decode every image once, into one uint8 array in memory.
+
+        Args:
+            workers: Threads that decode; by default one a core.
+            progress: Show a bar, where the extra `progress` is installed and this is a terminal.
+
+        Raises:
+            ImageReadError: A file cannot be read; the message names it.
+            DataError: The array would not fit into the memory that is available.
+        """
+        from cnnkit.data._arrays import ArrayDataset, allocate
+
+        reading = self.preprocess
+        if reading is None:
+            raise DataError(
+                "an ImageFolder with a transform cannot become an array of its images: "
+                "open it without, and use cnnkit.data.augment in the loader"
+            )
+        images = allocate((len(self), *reading.image_shape))
+
+        def fill(position: int) -> None:
+            images[position] = self[position][0]
+
+        _in_threads(fill, len(self), workers, "decoding", progress)
+        array = ArrayDataset(
+            images, self._targets, classes=self._classes, preprocess=reading, paths=self._paths
+        )
+        array._indices, array.origin = self._indices, self.origin
+        return array
+
+    def _check_size(self, path: str, size: tuple[int, int]) -> None:
+        expected = self.preprocess.image_size if self.preprocess else None
+        if (size[1], size[0]) != expected:
+            raise DataError(
+                f"without image_size all images must share one size: {self._paths[0]} is "
+                f"{expected} (height, width), but {path} is {(size[1], size[0])}; pass image_size="
+            )
+
+    def _leave_out_corrupt(self) -> None:
+        reasons: list[str | None] = [None] * len(self)
+
+        def verify(position: int) -> None:
+            try:
+                self[position]
+            except ImageReadError as error:
+                reasons[position] = str(error)
+
+        transform, self.transform = self.transform, None
+        _in_threads(verify, len(self), None, "verifying", progress=True)
+        self.transform = transform
+        self.skipped = [(p, r) for p, r in zip(self._paths, reasons, strict=True) if r]
+        if not self.skipped:
+            return
+        if len(self.skipped) == len(self):
+            raise ImageReadError(f"none of the {len(self)} images can be read: {reasons[0]}")
+        kept = [position for position, reason in enumerate(reasons) if reason is None]
+        self._paths = [self._paths[position] for position in kept]
+        self._targets = self._targets[kept]
+        self._indices = torch.arange(len(kept))
+        warnings.warn(
+            f"{len(self.skipped)} of {len(reasons)} images cannot be read and are left out; "
+            f"`skipped` lists them, the first is: {self.skipped[0][1]}",
+            CnnkitWarning,
+            stacklevel=4,
+        )
+
+    def __repr__(self) -> str:
+        size = "as stored" if self._size is None else f"{self._size[0]}x{self._size[1]}"
+        return f"ImageFolder({self._parts()}, {size}, {self._reading.mode})"
+
+
+def _names(labels: Sequence[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(labels), key=natural_key))
+
+
+def _in_threads(
+    work: Callable[[int], None], number: int, workers: int | None, what: str, progress: bool
+) -> None:
+    """Call `work` for 0 … number - 1; the first error ends it. Pillow releases Python's lock."""
+    threads = workers or os.cpu_count() or 1
+    if threads < 1:
+        raise ArgumentError(f"workers must be at least 1, received {workers}")
+    step = threads * _AT_ONCE
+    with progress_bar(number, what, progress) as bar, ThreadPoolExecutor(threads) as pool:
+        for start in range(0, number, step):
+            chunk = range(start, min(start + step, number))
+            for _ in pool.map(work, chunk):
+                bar.update()

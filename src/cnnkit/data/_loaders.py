@@ -1,0 +1,292 @@
+"""From a data set to batches on the device."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from cnnkit.data._arrays import ArrayDataset
+from cnnkit.data._folder import ImageFolder
+from cnnkit.data._memory import available_memory
+from cnnkit.data._order import BatchOrder
+from cnnkit.data._split import Split
+from cnnkit.device import DeviceDataLoader, derived_seed
+from cnnkit.errors import ArgumentError, DataError
+from cnnkit.preprocess import Preprocess
+from cnnkit.types import Augmentation
+
+__all__ = ["BatchLoader", "Loaders", "class_weights", "make_loader", "make_loaders"]
+
+Cache = Literal["auto", "memory", "off"]
+_CACHE_SHARE = 0.25  # of the available memory: what decoded images may take unasked
+
+
+class BatchLoader:
+    """Batches (images, labels) of a map-style data set, on the CPU, as they are stored.
+
+    Without workers a batch is one call of the data set's `get_batch`. Iterating never touches the
+    global random state. `set_epoch` says which epoch the next pass is.
+
+    Args:
+        dataset: Anything with a length and positions; `get_batch(positions)` is used if there.
+        order: Which positions make which batch.
+        num_workers: Processes that read batches; 0 reads in this one.
+    """
+
+    def __init__(self, dataset: Any, order: BatchOrder, *, num_workers: int = 0) -> None:
+        self.dataset = dataset
+        self.order = order
+        self.num_workers = num_workers
+        self._epoch = 0
+        self._workers: DataLoader[Any] | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """How many samples a batch has; the last one may have fewer."""
+        return self.order.batch_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the next pass is."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.num_workers == 0:
+            read = _reader(self.dataset)
+            return (read(positions) for positions in self.order.batches(self._epoch))
+        # One DataLoader for all epochs keeps its workers; it reads the order anew each time. With
+        # no generator of its own it would draw from the global random state.
+        if self._workers is None:
+            self._workers = DataLoader(
+                _Batches(self.dataset),
+                batch_size=None,
+                sampler=_EpochSampler(self),
+                num_workers=self.num_workers,
+                persistent_workers=True,
+                generator=torch.Generator(),
+            )
+        self._workers.generator.manual_seed(derived_seed(self.order.seed, self._epoch))  # type: ignore[union-attr]
+        return iter(self._workers)
+
+
+class _EpochSampler:
+    """The batches of positions of the loader's present epoch, as lists: cheap to send."""
+
+    def __init__(self, loader: BatchLoader) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for positions in self.loader.order.batches(self.loader._epoch):
+            yield positions.tolist()
+
+
+class _Batches(Dataset[Any]):
+    """A data set whose items are whole batches, so that workers read with one call as well."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.read = _reader(dataset)
+
+    def __getitem__(self, positions: list[int]) -> Any:
+        return self.read(torch.tensor(positions))
+
+
+class _Collated:
+    """Sample by sample, for data sets that know no batches."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __call__(self, positions: Tensor) -> Any:
+        samples = [self.dataset[position] for position in positions.tolist()]
+        try:
+            return default_collate(samples)
+        except TypeError as error:
+            raise DataError(
+                f"samples of {type(self.dataset).__name__} cannot be put into a batch: {error}. "
+                "Give the data set a transform that returns tensors, or use "
+                "ArrayDataset.from_dataset(ds)"
+            ) from error
+
+
+def _reader(dataset: Any) -> Any:
+    return getattr(dataset, "get_batch", None) or _Collated(dataset)
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """The loaders of one split; `val` and `test` are None where the split has no such part."""
+
+    train: DeviceDataLoader
+    val: DeviceDataLoader | None = None
+    test: DeviceDataLoader | None = None
+
+
+def make_loader(
+    ds: Any,
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    balanced: bool = False,
+    augment: Augmentation | Sequence[Augmentation] = (),
+    preprocess: Preprocess | None = None,
+    device: torch.device | str | None = None,
+    num_workers: int = 0,
+    cache: Cache = "auto",
+    seed: int = 0,
+) -> DeviceDataLoader:
+    """Batches of a data set on the device, scaled, augmented and normalised there.
+
+    The order is a function of (seed, epoch), the augmentation of (seed, epoch, position): the same
+    for any number of workers and any device.
+
+    Args:
+        ds: An `ImageFolder`, an `ArrayDataset`, a part of one, or any map-style data set.
+        batch_size: Samples a batch; the last one may have fewer.
+        shuffle: Draw a new order each epoch. A shuffled loader never yields a batch of one: it
+            joins the one before.
+        balanced: Draw samples so that each class comes equally often, with replacement.
+        augment: Called as ``(images, generator) -> images`` on float images in [0, 1].
+        preprocess: Normalisation; None scales uint8 images to [0, 1] and no more.
+        device: Where batches go; by default `default_device()`.
+        num_workers: Processes that read batches.
+        cache: Keep the decoded images of an `ImageFolder` in memory: "auto" does where they take
+            at most a quarter of what is available and there are no workers, "memory" always,
+            "off" reads the files each epoch.
+        seed: Of order and augmentation.
+
+    Raises:
+        ArgumentError: batch_size or another choice makes no sense.
+        DataError: The data set is empty, or a class to be balanced has no samples.
+
+    Example:
+        >>> ds = ArrayDataset(torch.zeros(5, 8, 8, dtype=torch.uint8), [0, 1, 0, 1, 0])
+        >>> [len(labels) for images, labels in make_loader(ds, 2, device="cpu")]
+        [2, 2, 1]
+        >>> [len(labels) for images, labels in make_loader(ds, 2, shuffle=True, device="cpu")]
+        [2, 3]
+    """
+    if cache not in get_args(Cache):
+        raise ArgumentError(f"cache must be one of {get_args(Cache)}, received {cache!r}")
+    if len(ds) == 0:
+        raise DataError("a loader needs at least one sample, received an empty data set")
+    if num_workers < 0:
+        raise ArgumentError(f"num_workers must be 0 or more, received {num_workers}")
+    ds = _cached(ds, cache, num_workers)
+    weights = _sample_weights(ds) if balanced else None
+    order = BatchOrder(len(ds), batch_size, shuffle=shuffle, weights=weights, seed=seed)
+    return DeviceDataLoader(
+        BatchLoader(ds, order, num_workers=num_workers),
+        device,
+        preprocess=preprocess or getattr(ds, "preprocess", None),
+        augment=augment,
+        seed=seed,
+    )
+
+
+def make_loaders(
+    split: Split,
+    batch_size: int,
+    *,
+    augment: Augmentation | Sequence[Augmentation] = (),
+    preprocess: Preprocess | Literal["fit"] | None = "fit",
+    balanced: bool = False,
+    device: torch.device | str | None = None,
+    num_workers: int = 0,
+    cache: Cache = "auto",
+    seed: int = 0,
+) -> Loaders:
+    """The loaders of a split: train shuffled and augmented, val and test neither.
+
+    Args:
+        split: Of `train_val_split` or `k_fold`.
+        batch_size: Samples a batch; the last one may have fewer.
+        augment: For the training part only.
+        preprocess: "fit" measures mean and standard deviation on the training part; None scales
+            uint8 images to [0, 1] and no more. Float features are taken as they are.
+        balanced: Draw training samples so that each class comes equally often.
+        device: Where batches go; by default `default_device()`.
+        num_workers: Processes that read batches, for each loader.
+        cache: As for `make_loader`.
+        seed: Of order and augmentation.
+
+    Returns:
+        `Loaders` with `train`, `val` and `test`, which share one `Preprocess`.
+
+    Example:
+        >>> from cnnkit.data import train_val_split
+        >>> ds = ArrayDataset(torch.zeros(20, 8, 8, dtype=torch.uint8), [0, 1] * 10)
+        >>> loaders = make_loaders(train_val_split(ds, val=0.2, test=0.2), 4, device="cpu")
+        >>> len(loaders.train), len(loaders.val), len(loaders.test)
+        (3, 1, 1)
+    """
+    if isinstance(preprocess, str) and preprocess != "fit":
+        raise ArgumentError(
+            f'preprocess must be a Preprocess, None or "fit", received {preprocess!r}'
+        )
+    train = _cached(split.train, cache, num_workers)
+    if preprocess == "fit":
+        preprocess = Preprocess.fit(train) if getattr(train, "preprocess", None) else None
+    common: dict[str, Any] = {
+        "preprocess": preprocess,
+        "device": device,
+        "num_workers": num_workers,
+        "cache": cache,
+        "seed": seed,
+    }
+    parts = [
+        None if part is None else make_loader(part, batch_size, **common)
+        for part in (split.val, split.test)
+    ]
+    return Loaders(
+        make_loader(
+            train, batch_size, shuffle=True, augment=augment, balanced=balanced, **common
+        ),
+        *parts,
+    )
+
+
+def class_weights(ds: Any) -> Tensor:
+    """Weights for the loss of an imbalanced data set: N / (C · count), float32 (C,).
+
+    The mean weight of a sample is 1, as in scikit-learn's "balanced".
+
+    Raises:
+        DataError: A class has no samples.
+
+    Example:
+        >>> ds = ArrayDataset(torch.zeros(4, 8, 8, dtype=torch.uint8), [0, 0, 0, 1])
+        >>> class_weights(ds)
+        tensor([0.6667, 2.0000])
+    """
+    targets = torch.as_tensor(ds.targets).cpu()
+    counts = torch.bincount(targets, minlength=len(ds.classes))
+    absent = [name for name, count in zip(ds.classes, counts.tolist(), strict=True) if not count]
+    if absent:
+        raise DataError(f"the classes {absent} have no samples: there is nothing to weight")
+    return (len(targets) / (len(counts) * counts.double())).float()
+
+
+def _sample_weights(ds: Any) -> Tensor:
+    return class_weights(ds).double()[torch.as_tensor(ds.targets).cpu()]
+
+
+def _cached(ds: Any, cache: Cache, num_workers: int) -> Any:
+    if not isinstance(ds, ImageFolder) or ds.preprocess is None or cache == "off":
+        return ds
+    if cache == "auto":
+        needed = len(ds) * torch.Size(ds.preprocess.image_shape).numel()
+        available = available_memory()
+        if num_workers or available is None or needed > available * _CACHE_SHARE:
+            return ds
+    return ds.to_array(workers=os.cpu_count())

@@ -1,0 +1,64 @@
+"""In which order a loader visits its samples: a function of (seed, epoch) and of nothing else."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cnnkit.device import derived_seed
+from cnnkit.errors import ArgumentError
+
+__all__ = ["BatchOrder"]
+
+
+class BatchOrder:
+    """Batches of positions for each epoch.
+
+    Args:
+        length: How many samples there are.
+        batch_size: How many positions a batch has; the last one may have fewer.
+        shuffle: Draw a new order each epoch. A shuffled order never ends in a batch of one, with
+            which batch normalisation cannot train: it joins the one before.
+        weights: float64 (N,); each epoch draws `length` positions with these chances instead,
+            with replacement.
+        seed: Of the order.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        *,
+        shuffle: bool = False,
+        weights: Tensor | None = None,
+        seed: int = 0,
+    ) -> None:
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+            raise ArgumentError(f"batch_size must be a positive int, received {batch_size!r}")
+        self.length = length
+        self.batch_size = batch_size
+        self.shuffle = shuffle or weights is not None
+        self.weights = weights
+        self.seed = seed
+
+    def batches(self, epoch: int) -> list[Tensor]:
+        """Positions of each batch of this epoch, int64 (n,) each."""
+        batches = list(self._positions(epoch).split(self.batch_size))
+        if self.shuffle and len(batches) > 1 and len(batches[-1]) == 1:
+            batches[-2:] = [torch.cat(batches[-2:])]
+        return batches
+
+    def __len__(self) -> int:
+        full, rest = divmod(self.length, self.batch_size)
+        joined = rest == 1 and self.shuffle and full > 0
+        return full + (rest > 0 and not joined)
+
+    def _positions(self, epoch: int) -> Tensor:
+        if not self.shuffle:
+            return torch.arange(self.length)
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch))
+        if self.weights is not None:
+            return torch.multinomial(
+                self.weights, self.length, replacement=True, generator=generator
+            )
+        return torch.randperm(self.length, generator=generator)

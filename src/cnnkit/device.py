@@ -1,0 +1,227 @@
+"""Where computing happens, and the only place where data moves there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from itertools import islice
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from cnnkit.errors import DataError
+from cnnkit.preprocess import Preprocess
+from cnnkit.types import Augmentation, Batch
+
+__all__ = ["DeviceDataLoader", "default_device", "to_device"]
+
+T = TypeVar("T")
+
+
+def default_device() -> torch.device:
+    """The accelerator that is available (cuda, mps or another one), else the CPU.
+
+    Example:
+        >>> default_device().type in {"cpu", "cuda", "mps", "xpu"}
+        True
+    """
+    # A CUDA build names "cuda" as its accelerator on a machine without one: ask for availability.
+    if torch.accelerator.is_available():
+        device = torch.accelerator.current_accelerator()
+        if device is not None:
+            return device
+    return torch.device("cpu")
+
+
+def to_device(obj: T, device: torch.device | str) -> T:
+    """Move tensors, modules, and nested tuples, lists and dicts of them.
+
+    Args:
+        obj: What to move; anything that is none of these is returned as it is.
+        device: Where to.
+
+    Returns:
+        The same structure on `device`. A module is moved in place, as `Module.to` does.
+
+    Example:
+        >>> to_device({"x": [torch.ones(2)], "name": "a"}, "meta")["x"][0].device
+        device(type='meta')
+    """
+    return _moved(obj, torch.device(device))
+
+
+def _moved(obj: Any, device: torch.device) -> Any:
+    if isinstance(obj, Tensor):
+        return obj.to(device, non_blocking=True)
+    if isinstance(obj, nn.Module):
+        return obj.to(device)
+    if isinstance(obj, Mapping):
+        return type(obj)({key: _moved(value, device) for key, value in obj.items()})  # type: ignore[call-arg]
+    if isinstance(obj, tuple) and hasattr(obj, "_fields"):
+        return type(obj)(*(_moved(value, device) for value in obj))
+    if isinstance(obj, (tuple, list)):
+        return type(obj)(_moved(value, device) for value in obj)
+    return obj
+
+
+def derived_seed(*parts: int) -> int:
+    """A 63-bit seed that is a function of these numbers and of nothing else."""
+    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+class DeviceDataLoader:
+    """Batches of any loader, moved to a device, scaled, augmented and normalised there.
+
+    uint8 images become float32 in [0, 1], then the augmentations run, then the normalisation, once
+    a batch and on the device. Float images are not scaled. On CUDA the next batch is copied from
+    pinned memory while the present one is computed.
+
+    The draws of the augmentations are a function of (seed, epoch, position of the batch): made on
+    the CPU with a generator of their own, they are the same on any device and for any number of
+    workers. Each pass over the loader is the next epoch; `set_epoch` says which.
+
+    Args:
+        loader: Any iterable of batches ``(images, labels)``, such as a `DataLoader`.
+        device: Where batches go; by default `default_device()`.
+        preprocess: Normalisation; None scales uint8 images to [0, 1] and no more.
+        augment: Called in turn as ``(images, generator) -> images`` on float images in [0, 1].
+        seed: Of the augmentations.
+
+    Raises:
+        DataError: A batch is not a pair of tensors (images, labels) of one length.
+
+    Example:
+        >>> batches = [(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.long))]
+        >>> images, labels = next(iter(DeviceDataLoader(batches, "cpu")))
+        >>> images.dtype, tuple(labels.shape)
+        (torch.float32, (4,))
+    """
+
+    def __init__(
+        self,
+        loader: Iterable[Any],
+        device: torch.device | str | None = None,
+        *,
+        preprocess: Preprocess | None = None,
+        augment: Augmentation | Sequence[Augmentation] = (),
+        seed: int = 0,
+    ) -> None:
+        self.loader = loader
+        self.device = default_device() if device is None else torch.device(device)
+        self.preprocess = preprocess
+        self.augment: tuple[Augmentation, ...] = (augment,) if callable(augment) else tuple(augment)
+        self.seed = seed
+        self._epoch = 0
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next pass will be."""
+        return self._epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the next pass is: order and augmentation follow from it."""
+        self._epoch = epoch
+
+    @property
+    def dataset(self) -> Any:
+        """The data set behind the loader, or None where it has none."""
+        return getattr(self.loader, "dataset", None)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Class names of the data set, or None where they are not known."""
+        classes = getattr(self.dataset, "classes", None)
+        return None if classes is None else tuple(str(name) for name in classes)
+
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of the images, or the shape of one sample's features."""
+        if self.preprocess is not None:
+            return self.preprocess.image_shape
+        shape = getattr(self.dataset, "image_shape", None)
+        if shape is not None:
+            return tuple(shape)
+        # A foreign data set may draw random numbers for a sample: leave no trace of having looked.
+        with torch.random.fork_rng(devices=[]):
+            images, _ = _as_batch(next(iter(self.loader)))
+        return tuple(images.shape[1:])
+
+    def __len__(self) -> int:
+        if isinstance(self.loader, Sized):
+            return len(self.loader)
+        raise TypeError(
+            f"the wrapped {type(self.loader).__name__} does not know how many batches it has"
+        )
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch, self._epoch = self._epoch, self._epoch + 1
+        for holder in (self.loader, *(getattr(self.loader, n, None) for n in _SAMPLERS)):
+            if hasattr(holder, "set_epoch"):
+                holder.set_epoch(epoch)
+        return self._batches(iter(self.loader), epoch)
+
+    def _batches(self, batches: Iterator[Any], epoch: int) -> Iterator[Batch]:
+        move = self._one_ahead if self.device.type == "cuda" else self._each
+        for position, (images, labels) in enumerate(move(map(_as_batch, batches))):
+            yield self._prepared(images, epoch, position), labels
+
+    def _prepared(self, images: Tensor, epoch: int, position: int) -> Tensor:
+        if images.dtype == torch.uint8:
+            images = images.to(torch.float32).div_(255)
+        if self.augment:
+            generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, position))
+            for augmentation in self.augment:
+                images = augmentation(images, generator)
+        return images if self.preprocess is None else self.preprocess.normalise(images)
+
+    def _each(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for images, labels in batches:
+            yield (
+                images.to(self.device, non_blocking=True),
+                labels.to(self.device, non_blocking=True),
+            )
+
+    def _one_ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Copy the next batch on a stream of its own while the present one is computed."""
+        side = torch.cuda.Stream(self.device)
+
+        def start(batch: Batch) -> Batch:
+            pinned = [part if part.is_cuda else part.pin_memory() for part in batch]
+            with torch.cuda.stream(side):
+                images, labels = (part.to(self.device, non_blocking=True) for part in pinned)
+            return images, labels
+
+        ahead = [start(batch) for batch in islice(batches, 1)]
+        while ahead:
+            present = ahead.pop()
+            current = torch.cuda.current_stream(self.device)
+            current.wait_stream(side)
+            for part in present:
+                part.record_stream(current)  # freed only when the consumer's stream is done with it
+            ahead = [start(batch) for batch in islice(batches, 1)]
+            yield present
+
+
+_SAMPLERS = ("sampler", "batch_sampler")
+
+
+def _as_batch(batch: Any) -> Batch:
+    """The pair (images, labels), or an error that says what came instead."""
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise DataError(
+            "expected batches of two parts, (images, labels), received "
+            f"{type(batch).__name__}{f' of {len(batch)} parts' if isinstance(batch, Sized) else ''}"
+        )
+    images, labels = batch
+    if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
+        raise DataError(
+            "expected batches of two tensors, (images, labels), received "
+            f"({type(images).__name__}, {type(labels).__name__})"
+        )
+    if len(images) != len(labels):
+        raise DataError(f"a batch has {len(images)} images but {len(labels)} labels")
+    if labels.dtype != torch.int64 and not labels.is_floating_point():
+        labels = labels.long()  # the losses take no other integers
+    return images, labels

@@ -1,0 +1,199 @@
+"""Figures as pure functions of tensors; nothing here waits for the device."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from cnnkit.errors import ArgumentError, DataError
+
+__all__ = [
+    "ClassFigures",
+    "accuracy",
+    "confusion_matrix",
+    "precision_recall_f1",
+    "predicted_classes",
+    "probabilities",
+    "top_k_accuracy",
+]
+
+
+class ClassFigures(NamedTuple):
+    """Precision, recall and F1 (float64) and support (int64) of each class, all (C,)."""
+
+    precision: Tensor
+    recall: Tensor
+    f1: Tensor
+    support: Tensor
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Probability of every class: softmax of (N, C), or for binary logits (N,) both classes' (N, 2).
+
+    Example:
+        >>> probabilities(torch.tensor([0.0]))
+        tensor([[0.5000, 0.5000]])
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    if logits.ndim == 1:
+        # sigmoid(-x) keeps the digits that 1 - sigmoid(x) loses where sigmoid(x) is nearly 1.
+        return torch.stack([torch.sigmoid(-logits), torch.sigmoid(logits)], dim=1)
+    return torch.softmax(logits, dim=1)
+
+
+def predicted_classes(logits: Tensor, threshold: float = 0.5) -> Tensor:
+    """The class that each row of logits says, int64 (N,).
+
+    Args:
+        logits: Float (N, C): the largest one, the first of equal ones. Float (N,): class 1 where
+            the probability is at least `threshold`.
+        threshold: Between 0 and 1; for binary logits (N,) only.
+
+    Raises:
+        DataError: The logits have another shape. (N, 1) is refused: its argmax is always 0.
+
+    Example:
+        >>> predicted_classes(torch.tensor([[0.1, 2.0], [3.0, 0.0]]))
+        tensor([1, 0])
+    """
+    if logits.ndim == 1:
+        return (torch.sigmoid(logits.float()) >= threshold).long()
+    if logits.ndim != 2 or logits.shape[1] < 2:
+        raise DataError(
+            "expected logits of shape (N, classes), or (N,) for one logit a sample, "
+            f"received {tuple(logits.shape)}"
+        )
+    return logits.argmax(dim=1)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Share of the samples whose predicted class is the label.
+
+    Args:
+        logits: Float (N, C), or (N,) with one logit a sample.
+        labels: int64 (N,).
+
+    Returns:
+        Float scalar tensor between 0 and 1; nan without samples.
+
+    Raises:
+        DataError: Logits and labels differ in number.
+
+    Example:
+        >>> accuracy(torch.tensor([[0.1, 2.0], [3.0, 0.0]]), torch.tensor([1, 1]))
+        tensor(0.5000)
+    """
+    _same_number("logits", logits, labels)
+    return (predicted_classes(logits) == labels).float().mean()
+
+
+def top_k_accuracy(logits: Tensor, labels: Tensor, k: int) -> Tensor:
+    """Share of the samples whose label is among the k largest logits.
+
+    Args:
+        logits: Float (N, C).
+        labels: int64 (N,).
+        k: Between 1 and C.
+
+    Returns:
+        Float scalar tensor between 0 and 1; nan without samples.
+
+    Raises:
+        ArgumentError: k is not between 1 and C.
+
+    Example:
+        >>> logits = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
+        >>> top_k_accuracy(logits, torch.tensor([1, 2]), k=2)
+        tensor(0.5000)
+    """
+    _same_number("logits", logits, labels)
+    if logits.ndim != 2 or not 1 <= k <= logits.shape[1]:
+        raise ArgumentError(
+            f"k must be between 1 and the number of classes, received k={k} "
+            f"for logits of shape {tuple(logits.shape)}"
+        )
+    top = logits.topk(k, dim=1).indices  # (N, k)
+    return (top == labels[:, None]).any(dim=1).float().mean()
+
+
+def confusion_matrix(predicted: Tensor, true: Tensor, num_classes: int) -> Tensor:
+    """Counts of predictions: row i, column j is how often true class i was predicted as j.
+
+    Args:
+        predicted: int64 (N,), 0 to num_classes - 1.
+        true: int64 (N,), likewise.
+        num_classes: C.
+
+    Returns:
+        int64 (C, C), on the device of the arguments.
+
+    Raises:
+        DataError: They differ in number, or a class is outside the C.
+
+    Example:
+        >>> confusion_matrix(torch.tensor([1, 1, 0]), torch.tensor([1, 0, 0]), 2)
+        tensor([[1, 1],
+                [0, 1]])
+    """
+    _same_number("predictions", predicted, true)
+    for name, classes in (("predicted", predicted), ("true", true)):
+        if len(classes) and not (0 <= int(classes.min()) and int(classes.max()) < num_classes):
+            raise DataError(
+                f"{name} classes must be 0 to {num_classes - 1}, received "
+                f"{int(classes.min())} to {int(classes.max())}"
+            )
+    return count_pairs(predicted, true, num_classes)
+
+
+def count_pairs(predicted: Tensor, true: Tensor, num_classes: int) -> Tensor:
+    """`confusion_matrix` without looking at the values, which would wait for the device."""
+    cells = true * num_classes + predicted
+    counts = torch.zeros(num_classes * num_classes, dtype=torch.int64, device=cells.device)
+    return counts.scatter_add_(0, cells, torch.ones_like(cells)).view(num_classes, num_classes)
+
+
+def precision_recall_f1(matrix: Tensor, *, zero_division: float = math.nan) -> ClassFigures:
+    """Precision, recall, F1 and support of each class from a matrix of counts.
+
+    precision = TP / (TP + FP), recall = TP / (TP + FN), F1 = 2 TP / (2 TP + FP + FN).
+
+    Args:
+        matrix: int (C, C) with a row a true class.
+        zero_division: What a figure is whose denominator is 0: a class never predicted has no
+            precision, one without samples no recall. By default nan.
+
+    Returns:
+        `ClassFigures` with `precision`, `recall`, `f1` and `support`.
+
+    Raises:
+        DataError: The matrix is not square.
+
+    Example:
+        >>> precision_recall_f1(torch.tensor([[3, 1], [0, 0]])).recall
+        tensor([0.7500,    nan], dtype=torch.float64)
+    """
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise DataError(f"expected a (C, C) matrix of counts, received {tuple(matrix.shape)}")
+    counts = matrix.cpu().double()  # there is no float64 on every device, and C x C is small
+    hits, predicted, support = counts.diagonal(), counts.sum(dim=0), counts.sum(dim=1)
+
+    def ratio(part: Tensor, whole: Tensor) -> Tensor:
+        return torch.where(whole > 0, part / whole, zero_division)
+
+    return ClassFigures(
+        precision=ratio(hits, predicted),
+        recall=ratio(hits, support),
+        f1=ratio(2 * hits, predicted + support),
+        support=support.long(),
+    )
+
+
+def _same_number(name: str, values: Tensor, labels: Tensor) -> None:
+    if labels.ndim != 1 or len(values) != len(labels):
+        raise DataError(
+            f"expected one label for each row of {name}, received {name} of shape "
+            f"{tuple(values.shape)} and labels of shape {tuple(labels.shape)}"
+        )

@@ -1,0 +1,193 @@
+"""`fit`: train a model, watch it, and leave its best weights in it."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnnkit._progress import progress_bar
+from cnnkit.device import DeviceDataLoader
+from cnnkit.errors import ArgumentError
+from cnnkit.models._base import hook_overridden
+from cnnkit.train._history import History, Row, epoch_line
+from cnnkit.train._loop import make_step, train_epoch, validate
+from cnnkit.train._loss import default_loss, module_of
+from cnnkit.train._meeting import as_device_loader, remember_classes, same_classes
+from cnnkit.train._optimizers import OptimizerChoice, make_optimizer
+from cnnkit.types import LossFunction
+
+__all__ = ["fit"]
+
+
+def fit(
+    model: nn.Module,
+    train_loader: Iterable[Any],
+    val_loader: Iterable[Any] | None = None,
+    *,
+    epochs: int,
+    lr: float | None = None,
+    optimizer: OptimizerChoice = "sgd",
+    loss: LossFunction | None = None,
+    clip_norm: float | None = None,
+    monitor: str | None = None,
+    restore_best: bool = True,
+    evaluate_first: bool = False,
+    progress: bool = True,
+    seed: int | None = 0,
+) -> History:
+    """Train a model and return its history.
+
+    Any `nn.Module` that returns logits (N, C), or (N,) with one logit a sample, and any loader of
+    ``(images, labels)``. The model is moved to the loader's device; a foreign loader is wrapped in
+    a `DeviceDataLoader` on the default device. Hooks that the model overrides
+    (`ImageClassificationBase`) are called and their figures recorded as given.
+
+    Args:
+        model: Trained in place; at the end the best weights are in it.
+        train_loader: Of `make_loader`, or any iterable of batches (a `DataLoader`).
+        val_loader: Likewise; watched after each epoch, in eval mode.
+        epochs: How often each training sample is seen.
+        lr: Learning rate; by default 0.01 for "sgd" and "momentum", 0.001 for the others.
+        optimizer: "sgd", "momentum" (SGD with Nesterov momentum 0.9), "adam", "adamw", "rmsprop",
+            an instance, or anything called as ``(parameters, lr=lr)``.
+        loss: Mean loss of (logits, labels), such as ``nn.CrossEntropyLoss(weight=…)``; by default
+            the model's own, or cross-entropy (binary for logits (N,)).
+        clip_norm: Largest norm of all gradients together.
+        monitor: The figure that decides which epoch is best: `val_loss` where there is a
+            val_loader. Losses are best when small, other figures when large.
+        restore_best: Put the weights of the best epoch back at the end. Without a val_loader and
+            without `monitor` the last ones stay.
+        evaluate_first: Begin the history with a row for epoch 0, before any training.
+        progress: Print one line an epoch, and show a bar where the extra `progress` is installed.
+        seed: Of dropout and whatever else draws from torch's global generators while training;
+            their state is put back afterwards. None leaves them alone.
+
+    Returns:
+        `History` with a row an epoch.
+
+    Raises:
+        ModelError: The outputs do not match the classes.
+        ClassMismatchError: The loaders do not have the same classes.
+        DataError: A label is outside the classes, or a batch is no pair (images, labels).
+        ArgumentError: An argument makes no sense.
+
+    Example:
+        >>> from cnnkit import data, models
+        >>> images = (torch.rand(64, 8, 8) * 255).to(torch.uint8)
+        >>> ds = data.ArrayDataset(images, [0, 1] * 32)
+        >>> loader = data.make_loader(ds, 16, shuffle=True, device="cpu")
+        >>> history = fit(models.MLP(2, image_size=8), loader, epochs=2, progress=False)
+        >>> [round(row["epoch"]) for row in history.rows], history.stop_reason
+        ([1, 2], 'finished')
+    """
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise ArgumentError(f"epochs must be a positive int, received {epochs!r}")
+    train, val = as_device_loader(train_loader), None
+    if val_loader is not None:
+        val = as_device_loader(val_loader, train.device)
+    if monitor is None and val is not None:
+        monitor = "val_loss"
+    classes = same_classes(
+        train_loader=train.classes, val_loader=None if val is None else val.classes
+    )
+    model.to(train.device)
+    chosen = make_optimizer(optimizer, model, lr)
+    loss_function = module_of(loss or default_loss(model), train.device)
+    step = make_step(model, loss_function, classes)
+    threshold: float = getattr(model, "threshold", 0.5)
+    history = History(monitor=monitor)
+    best = _Best(model, history) if restore_best and monitor is not None else None
+    prints_itself = hook_overridden(model, "epoch_end")
+
+    def close_epoch(row: Row, started: float) -> None:
+        if val is not None:
+            row.update(validate(model, val, loss_function, classes, threshold=threshold))
+        if monitor is not None and monitor not in row and row["epoch"]:
+            raise ArgumentError(f"monitor={monitor!r} is not among the figures {list(row)}")
+        row.update(lr=chosen.param_groups[0]["lr"], seconds=time.perf_counter() - started)
+        history.rows.append(row)
+        if best is not None:
+            best.look()
+        if prints_itself:
+            model.epoch_end(int(row["epoch"]), dict(row))  # type: ignore[operator]
+        elif progress:
+            print(epoch_line(row, epochs), flush=True)  # noqa: T201
+
+    with _seeded(seed, train.device):
+        if evaluate_first:
+            close_epoch({"epoch": 0}, time.perf_counter())
+        for epoch in range(1, epochs + 1):
+            started = time.perf_counter()
+            model.train()
+            train.set_epoch(epoch - 1)
+            with progress_bar(_length(train), f"epoch {epoch}/{epochs}", progress) as bar:
+                row: Row = {"epoch": epoch}
+                row.update(
+                    train_epoch(
+                        step,
+                        train,
+                        chosen,
+                        clip_norm=clip_norm,
+                        threshold=threshold,
+                        after_batch=bar.update,
+                    )
+                )
+            close_epoch(row, started)
+            if not math.isfinite(row["train_loss"]):
+                history.stop_reason = "nan"
+                break
+        else:
+            history.stop_reason = "finished"
+    if best is not None:
+        best.restore()
+    remember_classes(model, classes)
+    return history
+
+
+class _Best:
+    """Keeps the weights of the best epoch so far; before any, the initial ones."""
+
+    def __init__(self, model: nn.Module, history: History) -> None:
+        self.model, self.history = model, history
+        self.epoch: int | None = None
+        self.weights = self._copy()
+
+    def look(self) -> None:
+        row = self.history.best
+        if row is not None and row is self.history.rows[-1]:
+            self.epoch, self.weights = int(row["epoch"]), self._copy()
+
+    def restore(self) -> None:
+        if self.epoch != self.history.rows[-1]["epoch"]:
+            self.model.load_state_dict(self.weights)
+            self.history.restored = self.epoch or 0
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: copy.deepcopy(t.detach()) for name, t in self.model.state_dict().items()}
+
+
+@contextmanager
+def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    """Seed torch's global generators inside, and put back afterwards what they were."""
+    if seed is None:
+        yield
+        return
+    devices: list[int] = [] if device.type in ("cpu", "meta") else [device.index or 0]
+    kind = device.type if devices else "cuda"
+    with torch.random.fork_rng(devices=devices, device_type=kind):
+        torch.manual_seed(seed)
+        yield
+
+
+def _length(loader: DeviceDataLoader) -> int | None:
+    try:
+        return len(loader)
+    except TypeError:
+        return None

@@ -1,0 +1,94 @@
+"""The loss of a batch, and the denominator that makes batches add up exactly."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cnnkit.errors import ArgumentError, DataError, ModelError
+from cnnkit.types import LossFunction
+
+__all__ = ["check_logits", "denominator", "guarded_loss"]
+
+
+def denominator(loss: LossFunction | None, labels: Tensor) -> float | Tensor:
+    """What the batch's mean loss was divided by: N, or the sum of the samples' class weights.
+
+    The mean of a whole data set is the sum of (batch mean x denominator) over the sum of the
+    denominators, for short batches too.
+
+    Raises:
+        ArgumentError: The loss does not return a mean.
+    """
+    reduction = getattr(loss, "reduction", "mean")
+    if reduction != "mean":
+        raise ArgumentError(
+            f"the loss must return the mean of a batch, received reduction={reduction!r}: "
+            'make it with reduction="mean"'
+        )
+    if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) and loss.weight is not None:
+        return loss.weight.index_select(0, labels).sum()
+    return len(labels)
+
+
+def guarded_loss(loss: LossFunction, logits: Tensor, labels: Tensor) -> Tensor:
+    """Call the loss; labels outside the classes get an error that says which."""
+    if isinstance(loss, nn.BCEWithLogitsLoss):
+        labels = labels.to(logits.dtype)
+    try:
+        return loss(logits, labels)
+    except IndexError as error:
+        raise DataError(
+            f"labels {int(labels.min())} to {int(labels.max())} do not fit a model with "
+            f"{logits.shape[-1]} outputs: labels go from 0 to {logits.shape[-1] - 1}"
+        ) from error
+
+
+def check_logits(logits: object, labels: Tensor, num_classes: int | None) -> None:
+    """Refuse outputs that do not match the classes, before a loss hides it.
+
+    Raises:
+        ModelError: The message says the shape that came and the one that is expected.
+    """
+    if not isinstance(logits, Tensor):
+        raise ModelError(
+            f"expected the model to return a tensor of logits, received {type(logits).__name__}"
+        )
+    shape = tuple(logits.shape)
+    classes = "classes" if num_classes is None else str(num_classes)
+    expected = f"({len(labels)}, {classes})"
+    if num_classes in (None, 2):
+        expected += f", or ({len(labels)},) with one logit a sample"
+    fits = len(shape) in (1, 2) and shape[0] == len(labels)
+    if fits and len(shape) == 2:
+        fits = shape[1] >= 2 and num_classes in (None, shape[1])
+    elif fits:
+        fits = num_classes in (None, 2)
+    if not fits:
+        hint = " (squeeze the last dimension)" if shape[1:] == (1,) else ""
+        raise ModelError(
+            f"the model's outputs do not match the classes: expected logits of shape {expected}, "
+            f"received {shape}{hint}"
+        )
+
+
+def number_of_classes(logits: Tensor) -> int:
+    """How many classes logits of this shape tell apart: (N, C) C, (N,) two."""
+    return 2 if logits.ndim == 1 else logits.shape[1]
+
+
+def default_loss(model: nn.Module) -> LossFunction:
+    """The model's own `loss`, or cross-entropy, which is binary for logits (N,)."""
+    own = getattr(model, "loss", None)
+    return own if callable(own) else _cross_entropy
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    if logits.ndim == 1:
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+    return nn.functional.cross_entropy(logits, labels)
+
+
+def module_of(loss: LossFunction, device: torch.device) -> LossFunction:
+    """A loss that is a module, with its class weights on the device."""
+    return loss.to(device) if isinstance(loss, nn.Module) else loss

@@ -1,0 +1,64 @@
+"""Optimisers by name, class or instance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+
+from cnnkit.errors import ArgumentError
+
+__all__ = ["OptimizerChoice", "OptimizerName", "make_optimizer"]
+
+OptimizerName = Literal["sgd", "momentum", "adam", "adamw", "rmsprop"]
+#: A name, an instance, or anything called as ``(parameters, lr=lr)``, such as a class.
+OptimizerChoice: TypeAlias = "OptimizerName | Optimizer | Callable[..., Optimizer]"
+
+
+class _Known(NamedTuple):
+    make: Callable[..., Optimizer]
+    lr: float
+    options: dict[str, Any]
+
+
+_KNOWN: dict[str, _Known] = {
+    "sgd": _Known(SGD, 0.01, {}),
+    "momentum": _Known(SGD, 0.01, {"momentum": 0.9, "nesterov": True}),
+    "adam": _Known(Adam, 0.001, {}),
+    "adamw": _Known(AdamW, 0.001, {}),
+    "rmsprop": _Known(RMSprop, 0.001, {}),
+}
+assert set(_KNOWN) == set(get_args(OptimizerName))
+
+
+def make_optimizer(choice: OptimizerChoice, model: nn.Module, lr: float | None) -> Optimizer:
+    """The optimiser of a run, over the parameters of the model that are trained.
+
+    Raises:
+        ArgumentError: An unknown name, a learning rate beside an instance, or nothing to train.
+    """
+    parameters: Iterable[nn.Parameter] = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ArgumentError("the model has no parameters to train (requires_grad is False for all)")
+    if lr is not None and not lr >= 0:
+        raise ArgumentError(f"lr must be 0 or more, received {lr}")
+    if isinstance(choice, Optimizer):
+        if lr is not None:
+            raise ArgumentError(
+                f"lr={lr} beside an optimiser instance, which has its own: give one of the two"
+            )
+        held = {id(p) for group in choice.param_groups for p in group["params"]}
+        if held.isdisjoint(id(p) for p in parameters):
+            raise ArgumentError("the optimiser holds none of this model's parameters")
+        return choice
+    if isinstance(choice, str):
+        if choice not in _KNOWN:
+            raise ArgumentError(
+                f"optimizer must be one of {tuple(_KNOWN)}, a class or an instance, "
+                f"received {choice!r}"
+            )
+        known = _KNOWN[choice]
+        return known.make(parameters, lr=known.lr if lr is None else lr, **known.options)
+    return choice(parameters) if lr is None else choice(parameters, lr=lr)
