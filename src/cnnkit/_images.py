@@ -10,20 +10,56 @@ import io
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from cnnkit.errors import ImageReadError, NotFoundError
 from cnnkit.types import Interpolation, Mode, PathLike, Resize
 
 IMAGE_EXTENSIONS = frozenset(
-    ".apng .avif .avifs .bmp .dib .gif .icns .ico .im .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf .jpg "
-    ".jpx .msp .pbm .pcx .pfm .pgm .png .pnm .ppm .qoi .ras .rgb .rgba .sgi .tga .tif .tiff .webp "
-    ".xbm .xpm".split()
+    (
+        ".apng",
+        ".avif",
+        ".avifs",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".icns",
+        ".ico",
+        ".im",
+        ".j2k",
+        ".jfif",
+        ".jp2",
+        ".jpc",
+        ".jpe",
+        ".jpeg",
+        ".jpf",
+        ".jpg",
+        ".jpx",
+        ".msp",
+        ".pbm",
+        ".pcx",
+        ".pfm",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".qoi",
+        ".ras",
+        ".rgb",
+        ".rgba",
+        ".sgi",
+        ".tga",
+        ".tif",
+        ".tiff",
+        ".webp",
+        ".xbm",
+        ".xpm",
+    )  # fmt: skip
 )
 """Raster formats that Pillow reads, by lower-case extension."""
 
@@ -71,6 +107,7 @@ def read_image(
         ImageReadError: The source is no readable image, is truncated, or is a decompression bomb.
         NotFoundError: There is no file at the path.
     """
+
     def finish(image: Image.Image) -> Image.Image:
         if 0 in image.size:
             raise ImageReadError(f"an image without pixels: {image.width} x {image.height}")
@@ -151,7 +188,7 @@ def to_mode(image: Image.Image, mode: Mode) -> Image.Image:
     return image.convert(mode)
 
 
-def _stream(source: PathLike | bytes) -> tuple[str, io.BufferedIOBase]:
+def _stream(source: PathLike | bytes) -> tuple[str, IO[bytes]]:
     """A readable stream and the name that error messages give it."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return f"the given {len(source)} bytes", io.BytesIO(source)
@@ -177,7 +214,7 @@ def _guarded(name: str, step: Callable[[], Image.Image]) -> Image.Image:
         ) from error
     except Exception as error:  # plugins raise OSError, SyntaxError, struct.error, EOFError, …
         reason = str(error) or type(error).__name__
-        if isinstance(error, Image.UnidentifiedImageError):
+        if isinstance(error, UnidentifiedImageError):
             reason = "its content is no image format that Pillow knows"
         raise ImageReadError(f"{name} is not a readable image: {reason}") from error
 

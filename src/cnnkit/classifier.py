@@ -28,6 +28,7 @@ from cnnkit.metrics import Report, probabilities
 from cnnkit.models import create_model
 from cnnkit.models._registry import model_spec
 from cnnkit.preprocess import Preprocess
+from cnnkit.train._meeting import TrainedOn, meet, trained_on
 from cnnkit.types import PathLike
 
 if TYPE_CHECKING:
@@ -76,7 +77,10 @@ class Classifier:
 
     Raises:
         ModelError: The model's outputs do not match the classes.
-        ClassMismatchError: The report is on other classes.
+        ClassMismatchError: The model was trained, or the report made, on other classes.
+
+    Warns:
+        CnnkitWarning: The model was trained on images that were preprocessed differently.
 
     Example:
         >>> from cnnkit import models
@@ -110,6 +114,7 @@ class Classifier:
             raise ArgumentError(
                 f"a threshold is for two classes, this classifier has {len(self.classes)}"
             )
+        meet(model=trained_on(model), classifier=TrainedOn(self.classes, preprocess))
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.preprocess = preprocess
         self.report = report
@@ -140,9 +145,7 @@ class Classifier:
                 "cnnkit.data.make_loader on uint8 images does): "
                 "use Classifier(model, classes, preprocess)"
             )
-        return cls(
-            model, classes, preprocess, report=report, threshold=threshold, builder=builder
-        )
+        return cls(model, classes, preprocess, report=report, threshold=threshold, builder=builder)
 
     @property
     def device(self) -> torch.device:

@@ -48,7 +48,8 @@ def to_device(obj: T, device: torch.device | str) -> T:
         >>> to_device({"x": [torch.ones(2)], "name": "a"}, "meta")["x"][0].device
         device(type='meta')
     """
-    return _moved(obj, torch.device(device))
+    moved: T = _moved(obj, torch.device(device))
+    return moved
 
 
 def _moved(obj: Any, device: torch.device) -> Any:
@@ -93,8 +94,8 @@ class DeviceDataLoader:
         DataError: A batch is not a pair of tensors (images, labels) of one length.
 
     Example:
-        >>> batches = [(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.long))]
-        >>> images, labels = next(iter(DeviceDataLoader(batches, "cpu")))
+        >>> batch = torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.int64)
+        >>> images, labels = next(iter(DeviceDataLoader([batch], "cpu")))
         >>> images.dtype, tuple(labels.shape)
         (torch.float32, (4,))
     """
@@ -158,8 +159,9 @@ class DeviceDataLoader:
     def __iter__(self) -> Iterator[Batch]:
         epoch, self._epoch = self._epoch, self._epoch + 1
         for holder in (self.loader, *(getattr(self.loader, n, None) for n in _SAMPLERS)):
-            if hasattr(holder, "set_epoch"):
-                holder.set_epoch(epoch)
+            set_epoch = getattr(holder, "set_epoch", None)
+            if set_epoch is not None:
+                set_epoch(epoch)
         return self._batches(iter(self.loader), epoch)
 
     def _batches(self, batches: Iterator[Any], epoch: int) -> Iterator[Batch]:

@@ -3,7 +3,7 @@
 Each error is also the builtin a caller would expect, so ``except ValueError`` keeps working::
 
     CnnkitError(Exception)
-    ├── ArgumentError(ValueError)        an argument that makes no sense, on its own or with the others
+    ├── ArgumentError(ValueError)        an argument that makes no sense
     ├── DataError(ValueError)            labels, shapes, folders or splits that cannot be used
     │   ├── ClassMismatchError           two things that meet do not have the same classes
     │   └── ImageReadError(OSError)      a file that is not a readable image

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from cnnkit._files import atomic_path
 from cnnkit.data._base import LabelledImages, as_labels, as_positions, checked_classes
-from cnnkit.data._memory import available_memory, readable_bytes
+from cnnkit.data._foreign import classes_of, held_arrays, read_sample
+from cnnkit.data._storage import allocate, as_stored
 from cnnkit.errors import DataError, NotFoundError, SavedFileError
 from cnnkit.preprocess import Preprocess
 from cnnkit.types import PathLike
@@ -22,10 +23,9 @@ from cnnkit.types import PathLike
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["ArrayDataset", "allocate"]
+__all__ = ["ArrayDataset"]
 
 _KIND, _FORMAT = "cnnkit.ArrayDataset", 1
-_COLOURS = (1, 3, 4)  # numbers of channels that tell (N, H, W, C) from (N, C, H, W)
 
 
 class ArrayDataset(LabelledImages):
@@ -62,7 +62,7 @@ class ArrayDataset(LabelledImages):
         preprocess: Preprocess | None = None,
         paths: Sequence[str] | None = None,
     ) -> None:
-        stored = _as_stored(images)
+        stored = as_stored(images)
         targets = as_labels(labels, len(stored)).to(stored.device)
         super().__init__(targets, checked_classes(classes, targets))
         if paths is not None and len(paths) != len(stored):
@@ -93,15 +93,15 @@ class ArrayDataset(LabelledImages):
         Raises:
             DataError: A sample is no such pair, or shapes differ.
         """
-        held = _held_arrays(ds)
+        held = held_arrays(ds)
         if held is not None:
-            return cls(*held, classes=_classes_of(ds))
+            return cls(*held, classes=classes_of(ds))
         if len(ds) == 0:
             raise DataError("expected at least one sample, received an empty data set")
         labels = []
         images: Tensor | None = None
         for position in range(len(ds)):
-            image, label = _sample(ds, position)
+            image, label = read_sample(ds, position)
             if images is None:
                 images = allocate((len(ds), *image.shape), image.dtype)
             elif image.shape != images.shape[1:] or image.dtype != images.dtype:
@@ -112,7 +112,7 @@ class ArrayDataset(LabelledImages):
             images[position] = image
             labels.append(label)
         assert images is not None
-        return cls(images, labels, classes=_classes_of(ds))
+        return cls(images, labels, classes=classes_of(ds))
 
     @property
     def images(self) -> Tensor:
@@ -183,7 +183,12 @@ class ArrayDataset(LabelledImages):
         moved._rows = moved._file = None
         return moved
 
-    def to_array(self, *, workers: int | None = None, progress: bool = True) -> Self:
+    def to_array(
+        self,
+        *,
+        workers: int | None = None,  # noqa: ARG002
+        progress: bool = True,  # noqa: ARG002
+    ) -> Self:
         """Itself: it is an array already, so that code for any data set can ask."""
         return self
 
@@ -256,103 +261,3 @@ def _reopened(
     part = whole if rows is None else whole.subset(rows)
     part._indices, part.origin = indices, origin
     return part
-
-
-def allocate(shape: Sequence[int], dtype: torch.dtype = torch.uint8) -> Tensor:
-    """An uninitialised tensor, refused before it is made where it would not fit into memory.
-
-    Raises:
-        DataError: It needs more than is available; the message says both and what to do.
-    """
-    needed = int(np.prod(shape)) * torch.empty(0, dtype=dtype).element_size()
-    available = available_memory()
-    if available is not None and needed > available:
-        raise DataError(
-            f"an array of {shape[0]} images of shape {tuple(shape[1:])} takes "
-            f"{readable_bytes(needed)}, but {readable_bytes(available)} of memory are available: "
-            "choose a smaller image_size, take a part with subset(), or read from the folder"
-        )
-    return torch.empty(tuple(shape), dtype=dtype)
-
-
-def _as_stored(images: Tensor | np.ndarray[Any, Any]) -> Tensor:
-    """uint8 (N, C, H, W), or float32 (N, …)."""
-    if isinstance(images, np.ndarray):
-        if images.dtype == np.uint8 and images.ndim == 4:
-            images = _channels_first(images)
-        images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
-    if not isinstance(images, Tensor):
-        raise DataError(f"images must be a tensor or a numpy array, not {type(images).__name__}")
-    if images.is_floating_point():
-        if images.ndim < 2:
-            raise DataError(f"float features need shape (N, …), received {tuple(images.shape)}")
-        return images.to(torch.float32)
-    if images.dtype != torch.uint8:
-        raise DataError(
-            f"images must be uint8 (0 to 255) or float, received {images.dtype}: "
-            "convert with images.to(torch.uint8) if they hold grey levels"
-        )
-    if images.ndim == 3:
-        images = images.unsqueeze(1)  # (N, H, W) -> (N, 1, H, W)
-    if images.ndim != 4:
-        raise DataError(
-            "uint8 images need shape (N, H, W) or (N, C, H, W), as numpy also (N, H, W, C); "
-            f"received {tuple(images.shape)}"
-        )
-    return images.contiguous()
-
-
-def _channels_first(images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    first, last = images.shape[1] in _COLOURS, images.shape[3] in _COLOURS
-    if first and last:
-        raise DataError(
-            f"the numpy array of shape {images.shape} could be (N, C, H, W) or (N, H, W, C): "
-            "pass torch.from_numpy(images) for the first, images.transpose(0, 3, 1, 2) as a "
-            "tensor for the second"
-        )
-    return images.transpose(0, 3, 1, 2) if last else images
-
-
-def _classes_of(ds: Any) -> tuple[str, ...] | None:
-    while not hasattr(ds, "classes") and hasattr(ds, "dataset"):
-        ds = ds.dataset  # torch.utils.data.Subset
-    classes = getattr(ds, "classes", None)
-    return None if classes is None else tuple(str(name) for name in classes)
-
-
-def _held_arrays(ds: Any) -> tuple[Any, Any] | None:
-    """The arrays inside one of torchvision's in-memory data sets, or None."""
-    modules = {cls.__module__ for cls in type(ds).__mro__}
-    if not modules & {"torchvision.datasets.mnist", "torchvision.datasets.cifar"}:
-        return None
-    transform = getattr(ds, "transform", None)
-    if type(transform).__name__ not in {"NoneType", "ToTensor", "PILToTensor"}:
-        return None
-    if getattr(ds, "target_transform", None) is not None:
-        return None
-    return ds.data, ds.targets
-
-
-def _sample(ds: Any, position: int) -> tuple[Tensor, int]:
-    from PIL import Image
-
-    from cnnkit._images import to_mode, to_tensor
-
-    sample = ds[position]
-    if not isinstance(sample, (tuple, list)) or len(sample) != 2:
-        raise DataError(
-            f"expected samples of (image, label), sample {position} is {type(sample).__name__}"
-        )
-    image, label = sample
-    if isinstance(image, Image.Image):
-        image = to_tensor(to_mode(image, "L" if image.mode in {"1", "L", "I", "I;16"} else "RGB"))
-    if isinstance(image, np.ndarray):
-        image = _as_stored(image[None])[0]
-    if not isinstance(image, Tensor):
-        raise DataError(
-            f"image {position} is {type(image).__name__}: expected a Pillow image, tensor or array"
-        )
-    try:
-        return image, int(label)
-    except (TypeError, ValueError):
-        raise DataError(f"label {position} is no integer: {label!r}") from None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import copy
-import csv
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -17,11 +15,13 @@ import torch
 from torch import Tensor
 
 from cnnkit._images import image_header, read_image, to_tensor
-from cnnkit._progress import progress_bar
 from cnnkit.data._base import LabelledImages, as_labels, as_positions, checked_classes
 from cnnkit.data._extract import Limits
+from cnnkit.data._label_file import numbered, read_label_file
 from cnnkit.data._obtain import find_top_folder, obtain
-from cnnkit.data._scan import natural_key, scan
+from cnnkit.data._scan import scan
+from cnnkit.data._storage import allocate
+from cnnkit.data._threads import in_threads
 from cnnkit.errors import ArgumentError, CnnkitWarning, DataError, ImageReadError, NotFoundError
 from cnnkit.preprocess import Preprocess, as_image_size
 from cnnkit.types import ImageSize, Interpolation, Mode, PathLike, Resize
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["ImageFolder"]
 
 OnCorrupt = Literal["raise", "skip"]
-_AT_ONCE = 4  # images in work for each thread: enough to keep it busy, few enough to hold
 
 
 class ImageFolder(LabelledImages):
@@ -168,9 +167,7 @@ class ImageFolder(LabelledImages):
             ArchiveError: It is no archive, is broken, or is unsafe to extract.
             DownloadError: The URL could not be fetched.
         """
-        extracted = obtain(
-            source, root, sha256=sha256, headers=headers, limits=limits or Limits()
-        )
+        extracted = obtain(source, root, sha256=sha256, headers=headers, limits=limits or Limits())
         return cls(find_top_folder(extracted, folder), **kwargs)
 
     @classmethod
@@ -198,16 +195,11 @@ class ImageFolder(LabelledImages):
         files = [os.fspath(path) for path in paths]
         if not files:
             raise DataError("expected at least one image file, received none")
+        numbers: Any = labels
         if len(labels) and isinstance(labels[0], str):
-            strings = [str(label) for label in labels]
-            names = tuple(classes) if classes is not None else _names(strings)
-            unknown = sorted(set(strings) - set(names), key=natural_key)
-            if unknown:
-                raise DataError(f"the labels {unknown} are not among the classes {names}")
-            labels = [names.index(label) for label in strings]
-            classes = names
-        targets = as_labels(labels, len(files))
-        missing = [path for path in files if not os.path.isfile(path)]
+            classes, numbers = numbered([str(label) for label in labels], classes)
+        targets = as_labels(numbers, len(files))
+        missing = [path for path in files if not Path(path).is_file()]
         if missing:
             raise NotFoundError(
                 f"{len(missing)} of {len(files)} image files are not there, the first is "
@@ -243,19 +235,8 @@ class ImageFolder(LabelledImages):
             NotFoundError: There is no such table, or it lists a file that is not there.
             DataError: A column is missing, or there are no rows.
         """
-        table = Path(csv_file)
-        if not table.is_file():
-            raise NotFoundError(f"expected a csv file, but there is none at {table}")
-        with table.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            columns = list(reader.fieldnames or [])
-            missing = [column for column in (path, label) if column not in columns]
-            if missing:
-                raise DataError(f"{table} has no column {missing}; its columns are {columns}")
-            rows = list(reader)
-        folder = table.parent if root is None else Path(root)
-        files = [folder / (row[path] + suffix) for row in rows]
-        return cls.from_files(files, [row[label] for row in rows], **kwargs)
+        files, labels = read_label_file(csv_file, root, path=path, label=label, suffix=suffix)
+        return cls.from_files(files, labels, **kwargs)
 
     @property
     def samples(self) -> list[tuple[str, int]]:
@@ -268,7 +249,7 @@ class ImageFolder(LabelledImages):
         return list(self._paths)
 
     @cached_property
-    def preprocess(self) -> Preprocess | None:  # type: ignore[override]
+    def preprocess(self) -> Preprocess | None:
         """How the images are read, with no normalisation; None with a `transform`."""
         if self.transform is not None:
             return None
@@ -279,8 +260,6 @@ class ImageFolder(LabelledImages):
 
     def __getitem__(self, index: int) -> tuple[Any, int]:
         """The sample at this position: (uint8 (C, H, W), label), or what `transform` returned."""
-        if isinstance(index, slice):
-            raise TypeError("an ImageFolder takes one position; use ds.subset(range(…)) for more")
         try:
             path, label = self._paths[index], int(self._targets[index])
         except IndexError:
@@ -334,7 +313,7 @@ class ImageFolder(LabelledImages):
             ImageReadError: A file cannot be read; the message names it.
             DataError: The array would not fit into the memory that is available.
         """
-        from cnnkit.data._arrays import ArrayDataset, allocate
+        from cnnkit.data._arrays import ArrayDataset
 
         reading = self.preprocess
         if reading is None:
@@ -347,7 +326,7 @@ class ImageFolder(LabelledImages):
         def fill(position: int) -> None:
             images[position] = self[position][0]
 
-        _in_threads(fill, len(self), workers, "decoding", progress)
+        in_threads(fill, len(self), workers, "decoding", progress)
         array = ArrayDataset(
             images, self._targets, classes=self._classes, preprocess=reading, paths=self._paths
         )
@@ -372,7 +351,7 @@ class ImageFolder(LabelledImages):
                 reasons[position] = str(error)
 
         transform, self.transform = self.transform, None
-        _in_threads(verify, len(self), None, "verifying", progress=True)
+        in_threads(verify, len(self), None, "verifying", progress=True)
         self.transform = transform
         self.skipped = [(p, r) for p, r in zip(self._paths, reasons, strict=True) if r]
         if not self.skipped:
@@ -393,22 +372,3 @@ class ImageFolder(LabelledImages):
     def __repr__(self) -> str:
         size = "as stored" if self._size is None else f"{self._size[0]}x{self._size[1]}"
         return f"ImageFolder({self._parts()}, {size}, {self._reading.mode})"
-
-
-def _names(labels: Sequence[str]) -> tuple[str, ...]:
-    return tuple(sorted(set(labels), key=natural_key))
-
-
-def _in_threads(
-    work: Callable[[int], None], number: int, workers: int | None, what: str, progress: bool
-) -> None:
-    """Call `work` for 0 … number - 1; the first error ends it. Pillow releases Python's lock."""
-    threads = workers or os.cpu_count() or 1
-    if threads < 1:
-        raise ArgumentError(f"workers must be at least 1, received {workers}")
-    step = threads * _AT_ONCE
-    with progress_bar(number, what, progress) as bar, ThreadPoolExecutor(threads) as pool:
-        for start in range(0, number, step):
-            chunk = range(start, min(start + step, number))
-            for _ in pool.map(work, chunk):
-                bar.update()

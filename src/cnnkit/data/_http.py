@@ -1,4 +1,4 @@
-"""One file over http(s) into a part file: resumed where that is safe, tried again where it may help.
+"""One file over http(s) into a part file, resumed where that is safe, retried where it may help.
 
 What the server said of the file (ETag, date, length) lies beside the part in a small JSON file, so
 that the second half of a file that changed meanwhile is never glued to the first half of the old.
@@ -43,7 +43,7 @@ class _Remote:
 
     @property
     def validator(self) -> str | None:
-        """What If-Range takes: a strong ETag (a weak one does not promise equal bytes) or a date."""
+        """What If-Range takes: a strong ETag (a weak one promises no equal bytes) or a date."""
         strong = self.etag is not None and not self.etag.startswith("W/")
         return self.etag if strong else self.modified
 
@@ -82,10 +82,8 @@ def download(
             failures = 1 if size > furthest else failures + 1
             furthest = max(size, furthest)
             if failures > retries:
-                kept = f"; {size:,} bytes are kept in {part}, call again to go on" if size else ""
-                raise DownloadError(
-                    f"{url}: gave up at failure {failures}: {error}{kept}"
-                ) from error
+                kept = f". {size:,} bytes are kept in {part}; call again to go on" if size else ""
+                raise DownloadError(f"{url}: {error}; gave up at failure {failures}{kept}") from error
             delay = error.delay
             if delay is None:
                 delay = min(_FIRST_DELAY * 2 ** (failures - 1), LONGEST_DELAY)
@@ -134,7 +132,7 @@ def _attempt(
 def _ask_for_rest(
     url: str, headers: Mapping[str, str], timeout: float, offset: int, known: _Remote
 ) -> http.client.HTTPResponse | None:
-    """The rest from `offset` on (206), or the whole (200); None when the part is of another file."""
+    """The rest from `offset` on (206) or the whole (200); None when the part is of another file."""
     ranged = {**headers, "Range": f"bytes={offset}-"}
     if known.validator:
         ranged["If-Range"] = known.validator

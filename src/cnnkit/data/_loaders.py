@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from cnnkit.data._arrays import ArrayDataset
 from cnnkit.data._folder import ImageFolder
 from cnnkit.data._memory import available_memory
 from cnnkit.data._order import BatchOrder
@@ -73,7 +72,7 @@ class BatchLoader:
                 persistent_workers=True,
                 generator=torch.Generator(),
             )
-        self._workers.generator.manual_seed(derived_seed(self.order.seed, self._epoch))  # type: ignore[union-attr]
+        self._workers.generator.manual_seed(derived_seed(self.order.seed, self._epoch))
         return iter(self._workers)
 
 
@@ -170,6 +169,7 @@ def make_loader(
         DataError: The data set is empty, or a class to be balanced has no samples.
 
     Example:
+        >>> from cnnkit.data import ArrayDataset
         >>> ds = ArrayDataset(torch.zeros(5, 8, 8, dtype=torch.uint8), [0, 1, 0, 1, 0])
         >>> [len(labels) for images, labels in make_loader(ds, 2, device="cpu")]
         [2, 2, 1]
@@ -224,7 +224,7 @@ def make_loaders(
         `Loaders` with `train`, `val` and `test`, which share one `Preprocess`.
 
     Example:
-        >>> from cnnkit.data import train_val_split
+        >>> from cnnkit.data import ArrayDataset, train_val_split
         >>> ds = ArrayDataset(torch.zeros(20, 8, 8, dtype=torch.uint8), [0, 1] * 10)
         >>> loaders = make_loaders(train_val_split(ds, val=0.2, test=0.2), 4, device="cpu")
         >>> len(loaders.train), len(loaders.val), len(loaders.test)
@@ -249,9 +249,7 @@ def make_loaders(
         for part in (split.val, split.test)
     ]
     return Loaders(
-        make_loader(
-            train, batch_size, shuffle=True, augment=augment, balanced=balanced, **common
-        ),
+        make_loader(train, batch_size, shuffle=True, augment=augment, balanced=balanced, **common),
         *parts,
     )
 
@@ -265,6 +263,7 @@ def class_weights(ds: Any) -> Tensor:
         DataError: A class has no samples.
 
     Example:
+        >>> from cnnkit.data import ArrayDataset
         >>> ds = ArrayDataset(torch.zeros(4, 8, 8, dtype=torch.uint8), [0, 0, 0, 1])
         >>> class_weights(ds)
         tensor([0.6667, 2.0000])

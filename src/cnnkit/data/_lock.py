@@ -62,7 +62,7 @@ def _acquire(file: Path) -> int:
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            # The holder before removed its file when it let go: a lock on that one is worth nothing.
+            # Who held it before has removed its file: a lock on that one is worth nothing.
             if _try_lock(descriptor, file) and _is_still(file, descriptor):
                 return descriptor
         except BaseException:
@@ -77,13 +77,13 @@ def _acquire(file: Path) -> int:
 
 def _release(file: Path, descriptor: int) -> None:
     if sys.platform == "win32":
-        # An open file cannot be removed there; one that another process has opened is its to remove.
+        # An open file cannot be removed there; one that another process has open, it will remove.
         os.close(descriptor)
         with contextlib.suppress(OSError):
             file.unlink()
     else:
         file.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # a forked child may hold the same descriptor open
+        with contextlib.suppress(OSError):  # closing alone would not do: a forked child shares it
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 

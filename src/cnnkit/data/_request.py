@@ -22,9 +22,9 @@ from cnnkit.errors import DownloadError
 
 __all__ = ["LONGEST_DELAY", "MayPassError", "NoSuchRangeError", "failure", "open_url"]
 
-LONGEST_DELAY = (
-    60.0  # seconds; a server that asks for more patience than this gets an error instead
-)
+# Seconds; a server that asks for more patience than this gets an error instead.
+LONGEST_DELAY = 60.0
+
 
 _MAY_PASS = (408, 425, 429)  # and all of 5xx
 # What another host may see of the user's headers after a redirect: no tokens, no cookies.
@@ -115,10 +115,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self,
         req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: Any,
+        fp: IO[bytes],  # noqa: ARG002
+        code: int,  # noqa: ARG002
+        msg: str,  # noqa: ARG002
+        headers: Any,  # noqa: ARG002
         newurl: str,
     ) -> urllib.request.Request:
         old, new = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)

@@ -1,67 +1,112 @@
 """Which names of an archive may become files: below the target, and one file each on every system.
 
-What is refused is the same everywhere, so that an archive that was extracted on Linux does not
-lose files on Windows or a Mac, where "Cats" and "cats", or "a." and "a", are one folder.
+What is refused is the same everywhere (but for what Windows cannot write at all), so an archive
+that was extracted on Linux does not lose files on Windows or a Mac, where "Cats" and "cats", or
+"a." and "a", are one folder.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 
-__all__ = ["NameBook", "UnsafeNameError", "is_litter", "safe_parts"]
+__all__ = ["NameBook", "UnsafeNameError", "is_litter", "safe_path"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DRIVE = re.compile(r"[A-Za-z]:")
+# Windows drops dots and spaces at the end of a name.
+_DROPPED = re.compile(r"[ .]+(?=/|$)")
+_NOT_ON_WINDOWS = re.compile(
+    r'[<>:"|?*]|(^|/)(con|prn|aux|nul|com\d|lpt\d)(\.[^/]*)?(/|$)', re.IGNORECASE
+)
 _LITTER = {"__macosx", ".ds_store", "thumbs.db", "desktop.ini"}
+_LONGEST, _DEEPEST = 4096, 100  # characters and folders; Linux takes no longer path
 
 
 class UnsafeNameError(Exception):
     """A name that may not become a file; the text says why."""
 
 
-def safe_parts(name: str) -> tuple[str, ...]:
-    """Split the name of an entry into folders and file; empty for the archive's own root.
+def safe_path(name: str) -> str:
+    """Return the name of an entry as a plain relative path; empty for the archive's own root.
 
     A backslash separates as a slash does, for some programs on Windows write it so.
 
     Raises:
-        UnsafeNameError: The name is absolute, leads out of the target, or holds control characters.
+        UnsafeNameError: The name is absolute, leads out of the target, or cannot be a path.
 
     Example:
-        >>> safe_parts("./pets//cats/1.jpg")
-        ('pets', 'cats', '1.jpg')
+        >>> safe_path("./pets//cats/1.jpg")
+        'pets/cats/1.jpg'
     """
     if _CONTROL.search(name):
-        raise UnsafeNameError("control characters in the name")
+        raise UnsafeNameError("control characters in a name")
     path = name.replace("\\", "/")
     if path.startswith("/"):
         raise UnsafeNameError("an absolute path")
-    if re.match(r"[A-Za-z]:", path):
+    if _DRIVE.match(path):
         raise UnsafeNameError("a path with a drive letter")
-    parts = tuple(part for part in path.split("/") if part not in ("", "."))
-    # Windows drops dots and spaces at the end of a name, so ".. " is ".." there.
-    if any(part.rstrip(" .") == "" for part in parts):
-        raise UnsafeNameError("a path that leads upwards")
-    return parts
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if len(path) > _LONGEST or len(parts) > _DEEPEST:
+        raise UnsafeNameError(f"a path of {len(path)} characters and {len(parts)} levels")
+    path = "/".join(parts)
+    # Also ".. ", which is ".." on Windows.
+    if any(not _DROPPED.sub("", part) for part in parts):
+        raise UnsafeNameError("a path that leads upwards, or a name of dots and spaces alone")
+    if os.name == "nt" and _NOT_ON_WINDOWS.search(path):
+        raise UnsafeNameError("a name that Windows cannot write")
+    return path
 
 
-def is_litter(part: str) -> bool:
-    """Tell whether a file or folder is what Finder or Explorer leaves, and nobody packed."""
-    return part.startswith("._") or part.lower() in _LITTER
+def is_litter(name: str) -> bool:
+    """Tell whether a file or folder is what Finder or Explorer leaves, and nobody meant to pack."""
+    return name.startswith("._") or name.lower() in _LITTER
 
 
 class NameBook:
-    """The names that were given away, to refuse two that some system takes for one."""
+    """The paths given away so far, to refuse two that some system takes for one.
+
+    Example:
+        >>> book = NameBook()
+        >>> book.add_file("cats/1.jpg")
+        ['cats']
+        >>> book.add_file("cats/1.JPG")
+        Traceback (most recent call last):
+        cnnkit.data._safe_names.UnsafeNameError: a name that some systems take for 'cats/1.jpg'
+    """
 
     def __init__(self) -> None:
-        self._folders = {(): ()}
-        self._files: set[tuple[str, ...]] = set()
+        self._folders = {""}
+        self._spelling: dict[str, str] = {}  # by what every system agrees on
 
-    def add_folder(self, parts: tuple[str, ...]) -> list[tuple[str, ...]]:
-        """Take down a folder and those above it; return the ones that are new, the outer first.
+    def add_folder(self, path: str) -> list[str]:
+        """Take down a folder and those above it; return the new ones, the outer first."""
+        new: list[str] = []
+        while path not in self._folders:
+            new.append(path)
+            path = path.rpartition("/")[0]
+        for folder in reversed(new):
+            self._take(folder)
+            self._folders.add(folder)
+        return new[::-1]
 
-        Raises:
-            UnsafeNameError: One is a file already, or differs only in case from another folder.
-        """
-        new = []
-        ...
+    def add_file(self, path: str) -> list[str]:
+        """Take down a file and the folders above it; return the folders that are new."""
+        new = self.add_folder(path.rpartition("/")[0])
+        self._take(path)
+        return new
+
+    def _take(self, path: str) -> None:
+        key = _DROPPED.sub("", path.lower() if path.isascii() else _folded(path))
+        other = self._spelling.get(key)
+        if other == path:
+            raise UnsafeNameError("a name that an earlier entry has already")
+        if other is not None:
+            raise UnsafeNameError(f"a name that some systems take for {other!r}")
+        self._spelling[key] = path
+
+
+def _folded(path: str) -> str:
+    """Without case, and with accents in one form: a Mac writes another than Windows and Linux."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())

@@ -99,7 +99,7 @@ def _images(folder: str) -> Iterator[str]:
 
 
 def _identity(folder: str) -> tuple[int, int]:
-    stat = os.stat(folder)
+    stat = Path(folder).stat()
     return stat.st_dev, stat.st_ino
 
 

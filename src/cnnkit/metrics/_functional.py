@@ -31,7 +31,7 @@ class ClassFigures(NamedTuple):
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Probability of every class: softmax of (N, C), or for binary logits (N,) both classes' (N, 2).
+    """Probability of every class: softmax of (N, C); for binary logits (N,) of both, (N, 2).
 
     Example:
         >>> probabilities(torch.tensor([0.0]))
@@ -140,7 +140,7 @@ def confusion_matrix(predicted: Tensor, true: Tensor, num_classes: int) -> Tenso
     """
     _same_number("predictions", predicted, true)
     for name, classes in (("predicted", predicted), ("true", true)):
-        if len(classes) and not (0 <= int(classes.min()) and int(classes.max()) < num_classes):
+        if len(classes) and (int(classes.min()) < 0 or int(classes.max()) >= num_classes):
             raise DataError(
                 f"{name} classes must be 0 to {num_classes - 1}, received "
                 f"{int(classes.min())} to {int(classes.max())}"

@@ -184,9 +184,9 @@ class Report:
         rows.append(("weighted mean", *self.weighted.values(), self.samples))
         width = max(len(str(row[0])) for row in rows)
         lines = [f"{'':{width}} {'precision':>10} {'recall':>8} {'f1':>8} {'support':>9}"]
-        for name, precision, recall, f1, support in rows:
-            figures = f"{_percent(precision):>10} {_percent(recall):>8} {_percent(f1):>8}"
-            lines.append(f"{name:{width}} {figures} {int(support):>9}")
+        for name, *figures, support in rows:
+            shown = [_percent(float(figure)) for figure in figures]
+            lines.append(f"{name:{width}} {shown[0]:>10} {shown[1]:>8} {shown[2]:>8} {support:>9}")
         lines.append(
             f"accuracy {_percent(self.accuracy)} ({self.correct} of {self.samples}), "
             f"loss {self.loss:.4f}"

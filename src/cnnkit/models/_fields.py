@@ -107,7 +107,7 @@ def _slice(field: Field, args: Any, result: Any) -> Field | None:  # noqa: ARG00
 
 
 def _reshape(field: Field, args: Any, result: Any) -> Field | None:
-    """Flattened maps and regrouped channels keep their field; a map folded into another does not."""
+    """Flattened maps and regrouped channels keep their field; a folded map does not."""
     return field if result.dim() < 4 or result.shape[-2:] == args[0].shape[-2:] else None
 
 
@@ -143,7 +143,7 @@ def _adaptive_pool(field: Field, args: Any, result: Any) -> Field | None:  # noq
 
 
 def _multiply(field: Field, args: Any, result: Any) -> Field | None:  # noqa: ARG001
-    """A matrix of one row is the whole image; whether more rows are its positions, none can tell."""
+    """A matrix of one row is the whole image; what more rows are, nothing here tells."""
     rows = next(a for a in args if isinstance(a, Tensor) and a.dim() == 2).shape[0]
     return _WHOLE if rows == 1 else None
 

@@ -61,15 +61,16 @@ def conv_output_size(
         raise ArgumentError(f"conv_output_size expected padding of at least 0, received {padding}")
     reach = dilation * (kernel - 1) + 1
     room = size + 2 * padding - reach
-    if room < 0:
+    steps = -(-room // stride) if ceil_mode else room // stride
+    if ceil_mode and steps * stride >= size + padding:
+        steps -= 1
+    if steps < 0:
         raise ImageTooSmallError(
             f"a kernel that reaches over {reach} pixels does not fit into {size} pixels with "
-            f"{padding} of padding on each end: use a larger image, padding or a smaller kernel"
+            f"{padding} of padding on each end: use a larger image, more padding or a smaller "
+            f"kernel"
         )
-    if not ceil_mode:
-        return room // stride + 1
-    steps = -(-room // stride)
-    return steps + 1 if steps * stride < size + padding else steps
+    return steps + 1
 
 
 def height_width(image_size: ImageSize) -> tuple[int, int]:

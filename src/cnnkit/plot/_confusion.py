@@ -54,6 +54,8 @@ def confusion_matrix(report: Report, *, ax: Axes | None = None) -> Figure:
                 count = int(counts[row, column])
                 if count:
                     colour = "white" if shares[row, column] > 0.5 else "black"
-                    axis.text(column, row, count, ha="center", va="center", color=colour, size=8)
+                    axis.text(
+                        column, row, str(count), ha="center", va="center", color=colour, size=8
+                    )
     figure.colorbar(image, ax=axis, label="share of the true class", shrink=0.8)
     return figure

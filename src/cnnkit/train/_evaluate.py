@@ -10,7 +10,7 @@ from torch import nn
 from cnnkit.metrics import Report
 from cnnkit.train._loop import count
 from cnnkit.train._loss import default_loss, module_of
-from cnnkit.train._meeting import as_device_loader, known_classes, same_classes
+from cnnkit.train._meeting import as_device_loader, meet, trained_on
 from cnnkit.types import LossFunction
 
 __all__ = ["evaluate"]
@@ -51,7 +51,7 @@ def evaluate(
         (6, 0.5)
     """
     wrapped = as_device_loader(loader)
-    classes = same_classes(model=known_classes(model), loader=wrapped.classes)
+    classes = meet(model=trained_on(model), loader=wrapped)
     model.to(wrapped.device)
     if threshold is None:
         threshold = getattr(model, "threshold", 0.5)

@@ -19,7 +19,7 @@ from cnnkit.models._base import hook_overridden
 from cnnkit.train._history import History, Row, epoch_line
 from cnnkit.train._loop import make_step, train_epoch, validate
 from cnnkit.train._loss import default_loss, module_of
-from cnnkit.train._meeting import as_device_loader, remember_classes, same_classes
+from cnnkit.train._meeting import as_device_loader, meet, remember
 from cnnkit.train._optimizers import OptimizerChoice, make_optimizer
 from cnnkit.types import LossFunction
 
@@ -89,46 +89,35 @@ def fit(
     """
     if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
         raise ArgumentError(f"epochs must be a positive int, received {epochs!r}")
-    train, val = as_device_loader(train_loader), None
-    if val_loader is not None:
-        val = as_device_loader(val_loader, train.device)
-    if monitor is None and val is not None:
-        monitor = "val_loss"
-    classes = same_classes(
-        train_loader=train.classes, val_loader=None if val is None else val.classes
-    )
+    train = as_device_loader(train_loader)
+    val = None if val_loader is None else as_device_loader(val_loader, train.device)
+    classes = meet(train_loader=train, val_loader=val)
     model.to(train.device)
     chosen = make_optimizer(optimizer, model, lr)
     loss_function = module_of(loss or default_loss(model), train.device)
     step = make_step(model, loss_function, classes)
     threshold: float = getattr(model, "threshold", 0.5)
-    history = History(monitor=monitor)
-    best = _Best(model, history) if restore_best and monitor is not None else None
-    prints_itself = hook_overridden(model, "epoch_end")
+    history = History(monitor=monitor or (None if val is None else "val_loss"))
+    best = _Best(model, history) if restore_best and history.monitor else None
 
-    def close_epoch(row: Row, started: float) -> None:
+    def close(row: Row, started: float) -> None:
         if val is not None:
             row.update(validate(model, val, loss_function, classes, threshold=threshold))
-        if monitor is not None and monitor not in row and row["epoch"]:
-            raise ArgumentError(f"monitor={monitor!r} is not among the figures {list(row)}")
         row.update(lr=chosen.param_groups[0]["lr"], seconds=time.perf_counter() - started)
         history.rows.append(row)
         if best is not None:
             best.look()
-        if prints_itself:
-            model.epoch_end(int(row["epoch"]), dict(row))  # type: ignore[operator]
-        elif progress:
-            print(epoch_line(row, epochs), flush=True)  # noqa: T201
+        _tell(model, row, epochs, progress)
 
     with _seeded(seed, train.device):
         if evaluate_first:
-            close_epoch({"epoch": 0}, time.perf_counter())
+            close({"epoch": 0}, time.perf_counter())
         for epoch in range(1, epochs + 1):
             started = time.perf_counter()
             model.train()
             train.set_epoch(epoch - 1)
+            row: Row = {"epoch": epoch}
             with progress_bar(_length(train), f"epoch {epoch}/{epochs}", progress) as bar:
-                row: Row = {"epoch": epoch}
                 row.update(
                     train_epoch(
                         step,
@@ -139,7 +128,7 @@ def fit(
                         after_batch=bar.update,
                     )
                 )
-            close_epoch(row, started)
+            close(row, started)
             if not math.isfinite(row["train_loss"]):
                 history.stop_reason = "nan"
                 break
@@ -147,8 +136,16 @@ def fit(
             history.stop_reason = "finished"
     if best is not None:
         best.restore()
-    remember_classes(model, classes)
+    remember(model, classes, train)
     return history
+
+
+def _tell(model: nn.Module, row: Row, epochs: int, progress: bool) -> None:
+    """Print the epoch's line, unless the model says it in its own way."""
+    if hook_overridden(model, "epoch_end"):
+        model.epoch_end(int(row["epoch"]), dict(row))  # type: ignore[operator]
+    elif progress:
+        print(epoch_line(row, epochs), flush=True)  # noqa: T201
 
 
 class _Best:
@@ -160,11 +157,21 @@ class _Best:
         self.weights = self._copy()
 
     def look(self) -> None:
-        row = self.history.best
-        if row is not None and row is self.history.rows[-1]:
+        """Keep the weights if the epoch that has just ended is the best one.
+
+        Raises:
+            ArgumentError: No such figure is known as the one to watch.
+        """
+        row, latest = self.history.best, self.history.rows[-1]
+        if row is None and latest["epoch"] and self.history.monitor not in latest:
+            raise ArgumentError(
+                f"monitor={self.history.monitor!r} is not among the figures {list(latest)}"
+            )
+        if row is not None and row is latest:
             self.epoch, self.weights = int(row["epoch"]), self._copy()
 
     def restore(self) -> None:
+        """Put the best weights into the model, where they are not the last ones."""
         if self.epoch != self.history.rows[-1]["epoch"]:
             self.model.load_state_dict(self.weights)
             self.history.restored = self.epoch or 0

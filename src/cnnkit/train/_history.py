@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -157,5 +156,3 @@ def _written(text: str, path: PathLike | None) -> str:
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return text
-
-

@@ -65,7 +65,7 @@ def train_epoch(
     for batch in batches:
         optimizer.zero_grad(set_to_none=True)
         loss, logits, weight = step(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         if clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters, clip_norm)
         optimizer.step()

@@ -1,59 +1,86 @@
-"""Where data sets, loaders and a model meet: they must speak of the same classes."""
+"""Where loaders and a model meet: they must speak of the same classes and the same pixels."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from cnnkit.device import DeviceDataLoader
-from cnnkit.errors import ClassMismatchError
+from cnnkit.errors import ClassMismatchError, CnnkitWarning
+from cnnkit.preprocess import Preprocess
 
-__all__ = ["as_device_loader", "known_classes", "remember_classes", "same_classes"]
+__all__ = ["TrainedOn", "as_device_loader", "meet", "remember", "trained_on"]
 
-_REMEMBERED = "trained_classes"  # an attribute, so that it survives deepcopy and pickle
+_REMEMBERED = "_trained_on"  # an attribute, so that it survives deepcopy and pickle
 
 
-def as_device_loader(
-    loader: Iterable[Any], device: torch.device | None = None
-) -> DeviceDataLoader:
+class TrainedOn(NamedTuple):
+    """What a model was trained on; None where the loader did not say."""
+
+    classes: tuple[str, ...] | None
+    preprocess: Preprocess | None
+
+
+def as_device_loader(loader: Iterable[Any], device: torch.device | None = None) -> DeviceDataLoader:
     """The loader itself, or a foreign one wrapped for `device` (by default the default one)."""
     return loader if isinstance(loader, DeviceDataLoader) else DeviceDataLoader(loader, device)
 
 
-def same_classes(**named: tuple[str, ...] | None) -> tuple[str, ...] | None:
+def meet(**named: TrainedOn | DeviceDataLoader | None) -> tuple[str, ...] | None:
     """The classes that all of these share; those that do not say theirs are not asked.
 
     Raises:
         ClassMismatchError: Two of them differ; the message shows both.
+
+    Warns:
+        CnnkitWarning: Two of them are preprocessed differently.
     """
-    first: tuple[str, tuple[str, ...]] | None = None
-    for name, classes in named.items():
-        if classes is None:
-            continue
-        if first is None:
-            first = name, classes
-        elif classes != first[1]:
+    present = {name: one for name, one in named.items() if one is not None}
+    with_classes = {n: one.classes for n, one in present.items() if one.classes is not None}
+    for (first, expected), (name, classes) in _pairs(with_classes):
+        if classes != expected:
             raise ClassMismatchError(
-                f"{first[0]} and {name} do not have the same classes, so the same label would mean "
-                f"different things: {first[0]} has {_numbered(first[1])}, "
+                f"{first} and {name} do not have the same classes, so the same label would mean "
+                f"different things: {first} has {_numbered(expected)}, "
                 f"{name} has {_numbered(classes)}; open both with the same classes="
             )
-    return None if first is None else first[1]
+    reading = {n: one.preprocess for n, one in present.items() if one.preprocess is not None}
+    for (first, like), (name, preprocess) in _pairs(reading):
+        if preprocess != like:
+            warnings.warn(
+                f"{first} and {name} are preprocessed differently, so the model sees other pixels "
+                f"than it learnt from ({_differences(like, preprocess)}): make {name} with the "
+                "preprocess= of the training loader",
+                CnnkitWarning,
+                stacklevel=3,
+            )
+    return next(iter(with_classes.values()), None)
 
 
-def remember_classes(model: nn.Module, classes: tuple[str, ...] | None) -> None:
-    """Note on the model which classes it was trained on, for `evaluate` to compare."""
-    if classes is not None:
-        setattr(model, _REMEMBERED, classes)
+def remember(model: nn.Module, classes: tuple[str, ...] | None, loader: DeviceDataLoader) -> None:
+    """Note on the model what it was trained on, for `evaluate` and `Classifier` to compare."""
+    setattr(model, _REMEMBERED, TrainedOn(classes, loader.preprocess))
 
 
-def known_classes(model: nn.Module) -> tuple[str, ...] | None:
-    """The classes that the model was trained on, where `fit` noted them."""
-    classes: tuple[str, ...] | None = getattr(model, _REMEMBERED, None)
-    return classes
+def trained_on(model: nn.Module) -> TrainedOn | None:
+    """What the model was trained on, where `fit` noted it."""
+    noted: TrainedOn | None = getattr(model, _REMEMBERED, None)
+    return noted
+
+
+def _pairs(named: dict[str, Any]) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:
+    """The first one with each of the others."""
+    items = list(named.items())
+    return [(items[0], item) for item in items[1:]]
+
+
+def _differences(one: Preprocess, other: Preprocess) -> str:
+    ours, theirs = one.to_dict(), other.to_dict()
+    return "; ".join(f"{k} {ours[k]} and {theirs[k]}" for k in ours if ours[k] != theirs[k])
 
 
 def _numbered(classes: tuple[str, ...]) -> str:

@@ -152,7 +152,7 @@ def _shift_hue(images: Tensor, shift: Tensor) -> Tensor:
     return (value - chroma * weight).clamp_(0, 1)
 
 
-# What ColorJitter does in turn: the function, the amount that changes nothing, whether it needs RGB.
+# What ColorJitter does in turn: function, amount that changes nothing, whether it needs colours.
 _CHANGES = (
     (_scale, 1.0, False),
     (_contrast, 1.0, False),

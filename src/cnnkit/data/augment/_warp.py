@@ -170,14 +170,14 @@ class RandomResizedCrop:
         """Boxes at one size, (N, C, *size)."""
         n, _, height, width = check_images(self, images)
         size = (height, width) if self.size is None else as_pair(self.size)
-        boxes = self.boxes(draw(generator, n, 2 * _ATTEMPTS + 2), height, width)
+        boxes = self._boxes(draw(generator, n, 2 * _ATTEMPTS + 2), height, width)
         source = working(images)
         boxes = on_device(boxes, images, source.dtype)
         shrinks = size[0] < height or size[1] < width
         resized = (_resized_by_products if shrinks else _resized_by_grid)(source, boxes, size)
         return _within(resized, source).to(images.dtype)
 
-    def boxes(self, uniform: Tensor, height: int, width: int) -> Tensor:
+    def _boxes(self, uniform: Tensor, height: int, width: int) -> Tensor:
         """Boxes (top, left, height, width) in pixels, int64 (N, 4), from uniform numbers (N, 22).
 
         The first of ten drawn boxes that fits is taken; where none does, the largest one in the

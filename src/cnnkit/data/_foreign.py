@@ -1,0 +1,56 @@
+"""Other libraries' data sets, read into arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from cnnkit._images import to_mode, to_tensor
+from cnnkit.data._storage import as_stored
+from cnnkit.errors import DataError
+
+__all__ = ["classes_of", "held_arrays", "read_sample"]
+
+
+def classes_of(ds: Any) -> tuple[str, ...] | None:
+    while not hasattr(ds, "classes") and hasattr(ds, "dataset"):
+        ds = ds.dataset  # torch.utils.data.Subset
+    classes = getattr(ds, "classes", None)
+    return None if classes is None else tuple(str(name) for name in classes)
+
+
+def held_arrays(ds: Any) -> tuple[Any, Any] | None:
+    """The arrays inside one of torchvision's in-memory data sets, or None."""
+    modules = {cls.__module__ for cls in type(ds).__mro__}
+    if not modules & {"torchvision.datasets.mnist", "torchvision.datasets.cifar"}:
+        return None
+    transform = getattr(ds, "transform", None)
+    if type(transform).__name__ not in {"NoneType", "ToTensor", "PILToTensor"}:
+        return None
+    if getattr(ds, "target_transform", None) is not None:
+        return None
+    return ds.data, ds.targets
+
+
+def read_sample(ds: Any, position: int) -> tuple[Tensor, int]:
+    sample = ds[position]
+    if not isinstance(sample, (tuple, list)) or len(sample) != 2:
+        raise DataError(
+            f"expected samples of (image, label), sample {position} is {type(sample).__name__}"
+        )
+    image, label = sample
+    if isinstance(image, Image.Image):
+        image = to_tensor(to_mode(image, "L" if image.mode in {"1", "L", "I", "I;16"} else "RGB"))
+    if isinstance(image, np.ndarray):
+        image = as_stored(image[None])[0]
+    if not isinstance(image, Tensor):
+        raise DataError(
+            f"image {position} is {type(image).__name__}: expected a Pillow image, tensor or array"
+        )
+    try:
+        return image, int(label)
+    except (TypeError, ValueError):
+        raise DataError(f"label {position} is no integer: {label!r}") from None
