@@ -20,47 +20,12 @@ from torch import Tensor
 from cnnkit.errors import ImageReadError, NotFoundError
 from cnnkit.types import Interpolation, Mode, PathLike, Resize
 
-IMAGE_EXTENSIONS = frozenset(
-    (
-        ".apng",
-        ".avif",
-        ".avifs",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".icns",
-        ".ico",
-        ".im",
-        ".j2k",
-        ".jfif",
-        ".jp2",
-        ".jpc",
-        ".jpe",
-        ".jpeg",
-        ".jpf",
-        ".jpg",
-        ".jpx",
-        ".msp",
-        ".pbm",
-        ".pcx",
-        ".pfm",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".qoi",
-        ".ras",
-        ".rgb",
-        ".rgba",
-        ".sgi",
-        ".tga",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".xbm",
-        ".xpm",
-    )  # fmt: skip
-)
+IMAGE_EXTENSIONS = frozenset({
+    ".apng", ".avif", ".avifs", ".bmp", ".dib", ".gif", ".icns", ".ico", ".im", ".j2k", ".jfif",
+    ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".msp", ".pbm", ".pcx", ".pfm", ".pgm",
+    ".png", ".pnm", ".ppm", ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff",
+    ".webp", ".xbm", ".xpm",
+})  # fmt: skip
 """Raster formats that Pillow reads, by lower-case extension."""
 
 # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size for a fraction of the work. It is done when
@@ -135,7 +100,7 @@ def image_header(path: PathLike) -> tuple[int, int, str]:
     name, stream = _stream(path)
     with stream, _guarded(name, lambda: Image.open(stream)) as image:
         width, height = image.size
-        if _orientation(image) >= 5:
+        if _orientation(image) >= 5 and image.format != "TIFF":  # of a TIFF Pillow swaps them
             width, height = height, width
         return height, width, image.mode
 
@@ -179,6 +144,8 @@ def to_mode(image: Image.Image, mode: Mode) -> Image.Image:
         converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
         assert converted is not None
         image = converted
+    elif image.mode == "La":
+        image = image.convert("LA")  # the only mode that Pillow converts it to
     if image.mode == mode and "transparency" not in image.info:
         return image
     if mode != "RGBA" and (image.mode in _WITH_ALPHA or "transparency" in image.info):
@@ -237,7 +204,8 @@ def _draft(image: Image.Image, image_size: tuple[int, int], resize: Resize) -> N
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION, 1))
+        orientation = int(image.getexif().get(_ORIENTATION, 1))
+        return orientation if 1 <= orientation <= 8 else 1
     except Exception as error:  # a broken EXIF block says nothing about the pixels beside it
         _logger.debug("EXIF of %s ignored: %r", getattr(image, "filename", image), error)
         return 1

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from cnnkit._pixels import scaled
 from cnnkit.errors import DataError
 from cnnkit.preprocess import Preprocess
 from cnnkit.types import Augmentation, Batch
@@ -54,7 +55,7 @@ def to_device(obj: T, device: torch.device | str) -> T:
 
 def _moved(obj: Any, device: torch.device) -> Any:
     if isinstance(obj, Tensor):
-        return obj.to(device, non_blocking=True)
+        return obj.to(device, non_blocking=device.type != "cpu")  # to the CPU nothing would wait
     if isinstance(obj, nn.Module):
         return obj.to(device)
     if isinstance(obj, Mapping):
@@ -68,7 +69,8 @@ def _moved(obj: Any, device: torch.device) -> Any:
 
 def derived_seed(*parts: int) -> int:
     """A 63-bit seed that is a function of these numbers and of nothing else."""
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
+    numbers = tuple(int(part) for part in parts)  # numpy's numbers have another repr
+    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
@@ -170,20 +172,16 @@ class DeviceDataLoader:
             yield self._prepared(images, epoch, position), labels
 
     def _prepared(self, images: Tensor, epoch: int, position: int) -> Tensor:
-        if images.dtype == torch.uint8:
-            images = images.to(torch.float32).div_(255)
         if self.augment:
+            images = scaled(images)
             generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, position))
             for augmentation in self.augment:
                 images = augmentation(images, generator)
-        return images if self.preprocess is None else self.preprocess.normalise(images)
+        return scaled(images) if self.preprocess is None else self.preprocess(images)
 
     def _each(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        for images, labels in batches:
-            yield (
-                images.to(self.device, non_blocking=True),
-                labels.to(self.device, non_blocking=True),
-            )
+        for batch in batches:
+            yield to_device(batch, self.device)
 
     def _one_ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Copy the next batch on a stream of its own while the present one is computed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cnnkit._images import read_image, to_tensor
+from cnnkit._pixels import from_uint8, moments, pixel_counts, scaled
 from cnnkit.errors import ArgumentError, DataError
 from cnnkit.types import ImageSize, Interpolation, LabelledDataset, Mode, PathLike, Resize
 
@@ -21,7 +22,6 @@ __all__ = ["Preprocess", "as_image_size"]
 
 _CHANNELS: dict[str, int] = {"L": 1, "RGB": 3, "RGBA": 4}
 _MODES: dict[int, Mode] = {1: "L", 3: "RGB", 4: "RGBA"}
-_IMAGES_AT_ONCE = 256  # how many are held in memory while mean and std are measured
 
 
 def as_image_size(image_size: ImageSize) -> tuple[int, int]:
@@ -31,8 +31,8 @@ def as_image_size(image_size: ImageSize) -> tuple[int, int]:
         >>> as_image_size(32), as_image_size((24, 32))
         ((32, 32), (24, 32))
     """
-    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+    size = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size, image_size)
+    if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
         raise ArgumentError(
             f"image_size must be a positive int or a pair (height, width), received {image_size!r}"
         )
@@ -118,30 +118,27 @@ class Preprocess:
         return (len(self.mean), *self.image_size)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Scale and normalise uint8 or float images (…, C, H, W); float of the same shape."""
-        return self.normalise(self.scale(images))
-
-    def scale(self, images: Tensor) -> Tensor:
-        """uint8 (…, C, H, W) to float32 in [0, 1]; float images are returned as they are."""
-        if images.dtype == torch.uint8:
-            images = images.to(torch.float32).div_(255)
-        return images
+        """Scale and normalise uint8 or float images (…, C, H, W); float32 of the same shape."""
+        if images.dtype != torch.uint8:
+            return self.normalise(images)
+        self._check_shape(images)
+        if not self.normalises:
+            return scaled(images)
+        mean, std = moments(self.mean, self.std, images.device)
+        # x / 255 / std - mean / std in two operations instead of three
+        return from_uint8(images, lambda part: part.mul_(1 / (255 * std)).sub_(mean / std))
 
     def normalise(self, images: Tensor) -> Tensor:
         """Float images (…, C, H, W) in [0, 1] to mean 0 and standard deviation 1."""
-        if images.shape[-3:] != self.image_shape:
-            raise DataError(
-                f"expected images of shape (channels, height, width) = {self.image_shape}, "
-                f"received {tuple(images.shape[-3:])}"
-            )
+        self._check_shape(images)
         if not self.normalises:
             return images
-        mean, std = self._moments(images.dtype, images.device)
+        mean, std = moments(self.mean, self.std, images.device)
         return (images - mean).div_(std)
 
     def denormalise(self, images: Tensor) -> Tensor:
         """The inverse of `normalise`, clamped to [0, 1]: images (…, C, H, W) for showing."""
-        mean, std = self._moments(images.dtype, images.device)
+        mean, std = moments(self.mean, self.std, images.device)
         return (images * std + mean).clamp_(0, 1)
 
     def read(self, source: PathLike | bytes | Image.Image) -> Tensor:
@@ -181,19 +178,19 @@ class Preprocess:
         channels = len(self.mean)
         return replace(self, mean=(0.0,) * channels, std=(1.0,) * channels)
 
-    def _moments(self, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-        shape = (-1, 1, 1)  # (C, 1, 1) broadcasts over (…, C, H, W)
-        return (
-            torch.tensor(self.mean, dtype=dtype, device=device).view(shape),
-            torch.tensor(self.std, dtype=dtype, device=device).view(shape),
-        )
+    def _check_shape(self, images: Tensor) -> None:
+        if images.shape[-3:] != self.image_shape:
+            raise DataError(
+                f"expected images of shape (channels, height, width) = {self.image_shape}, "
+                f"received {tuple(images.shape[-3:])}"
+            )
 
     @classmethod
     def of_shape(cls, shape: tuple[int, int, int]) -> Preprocess:
         """Scale images of this (C, H, W) to [0, 1], and no more."""
         channels, height, width = shape
-        moments = (0.0,) * channels, (1.0,) * channels
-        return cls((height, width), _MODES.get(channels), *moments)
+        zeros, ones = (0.0,) * channels, (1.0,) * channels
+        return cls((height, width), _MODES.get(channels), zeros, ones)
 
     @classmethod
     def of_mode(cls, image_size: ImageSize, mode: Mode, **reading: Any) -> Preprocess:
@@ -235,11 +232,12 @@ class Preprocess:
         if len(ds) == 0:
             raise DataError("mean and std cannot be measured on a data set without images")
         levels = torch.arange(256, dtype=torch.float64) / 255
-        counts = _pixel_counts(ds, len(reading.mean)).double()  # (C, 256)
+        counts = pixel_counts(ds, len(reading.mean)).double()  # (C, 256)
         total = counts.sum(dim=1)
         mean = (counts @ levels) / total
         variance = (counts * (levels - mean[:, None]) ** 2).sum(dim=1) / total
-        std = [value if value > 0 else 1.0 for value in variance.sqrt().tolist()]
+        # Rounding leaves a constant channel up to 1e-16; two levels differ by far more.
+        std = [value if value > 1e-12 else 1.0 for value in variance.sqrt().tolist()]
         return replace(reading, mean=tuple(mean.tolist()), std=tuple(std))
 
     @classmethod
@@ -266,28 +264,9 @@ class Preprocess:
         try:
             height, width = values["image_size"]
             options = {key: values[key] for key in ("resize", "interpolation", "exact_decode")}
-            moments = tuple(values["mean"]), tuple(values["std"])
-            return cls((height, width), values["mode"], *moments, **options)
-        except (KeyError, TypeError) as error:
+            mean, std = tuple(values["mean"]), tuple(values["std"])
+            return cls((height, width), values["mode"], mean, std, **options)
+        except (KeyError, TypeError, ValueError) as error:
             raise ArgumentError(
                 f"these are not the settings of a Preprocess ({error!r}): {dict(values)!r}"
             ) from error
-
-
-def _pixel_counts(ds: LabelledDataset, channels: int) -> Tensor:
-    """How often each of the 256 levels occurs in each channel, int64 (C, 256)."""
-    counts = torch.zeros(channels, 256, dtype=torch.int64)
-    for images in _uint8_batches(ds):
-        for channel in range(channels):
-            counts[channel] += torch.bincount(images[:, channel].flatten(), minlength=256).cpu()
-    return counts
-
-
-def _uint8_batches(ds: LabelledDataset) -> Iterator[Tensor]:
-    get_batch = getattr(ds, "get_batch", None)
-    for start in range(0, len(ds), _IMAGES_AT_ONCE):
-        positions = torch.arange(start, min(start + _IMAGES_AT_ONCE, len(ds)))
-        if get_batch is not None:
-            yield get_batch(positions)[0]
-        else:
-            yield torch.stack([ds[i][0] for i in positions.tolist()])

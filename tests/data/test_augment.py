@@ -1,4 +1,4 @@
-"""Augmentations against torchvision's per-sample functions, and what they promise of their draws."""
+"""Augmentations against torchvision's per-sample functions, and what they promise of draws."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_pickle_repr_and_equality(augmentation: Any) -> None:
     again = pickle.loads(pickle.dumps(augmentation))
     assert again == augmentation
     assert hash(again) == hash(augmentation)
-    assert eval(repr(augmentation), vars(augment)) == augmentation  # noqa: S307
+    assert eval(repr(augmentation), dict(vars(augment))) == augmentation
     with pytest.raises(AttributeError):
         augmentation.p = 1
 
@@ -452,6 +452,21 @@ def test_features_of_any_range_keep_it(augmentation: Any) -> None:
     assert (result.amin((1, 2, 3)) >= low).all()
     assert (result.amax((1, 2, 3)) <= high).all()
     assert float(result.amax()) > 2
+
+
+@pytest.mark.parametrize("constant", [0.1, 0.9, -2.0])
+def test_interpolating_equal_values_gives_this_value(constant: float) -> None:
+    images = torch.full((64, 1, 15, 15), constant)
+    for augmentation in (
+        augment.RandomRotate(180, padding="edge"),
+        augment.RandomShear(60, padding="reflect"),
+        augment.RandomResizedCrop(),
+        augment.RandomResizedCrop(11),
+    ):
+        assert torch.equal(augmentation(images, seeded()).unique(), torch.tensor([constant]))
+    turned = augment.RandomRotate((45, 45))(images, seeded())
+    assert (turned[:, 0, 0, 0] == 0).all()
+    assert (turned[:, 0, 7, 7] == constant).all()
 
 
 # Draws and refusals

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ def side_of(layer: nn.Module, size: int) -> int | None:
         return None
 
 
-def ours(size: int, kernel: int, **kwargs: int) -> int | None:
+def ours(size: int, kernel: int, **kwargs: Any) -> int | None:
     try:
         return conv_output_size(size, kernel, **kwargs)
     except ImageTooSmallError:
@@ -81,7 +82,7 @@ def test_conv_output_size_refuses_nonsense(name: str, value: int) -> None:
 
 
 def test_conv_output_size_names_what_does_not_fit() -> None:
-    with pytest.raises(ImageTooSmallError, match="reaches over 9 pixels .* 6 pixels with 1 of"):
+    with pytest.raises(ImageTooSmallError, match=r"reaches over 9 pixels .* 6 pixels with 1 of"):
         conv_output_size(6, 5, dilation=2, padding=1)
 
 

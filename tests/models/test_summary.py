@@ -14,7 +14,6 @@ from cnnkit.models import (
     AlexNet,
     FastCNN,
     ImageClassificationBase,
-    LeNetVariant,
     ThreeConvCIFAR,
     TwoLayerCNN,
     from_torchvision,
@@ -89,28 +88,17 @@ def seen_by_the_centre(model: nn.Module, shape: tuple[int, int, int], axis: int)
     return int(centre.isnan().sum())
 
 
-@pytest.mark.parametrize("which", ["branches", "resnet", "lenet"])
-def test_receptive_fields_are_what_nan_spreads_over(which: str) -> None:
-    torch.manual_seed(0)
-    shape = (3, 150, 140)
-    if which == "branches":
-        shape, model = (1, 48, 64), Branches()
-    elif which == "resnet":
-        net: Any = from_torchvision("resnet18", 2).net
-        model = nn.Sequential(net.conv1, net.bn1, net.maxpool, net.layer1, net.layer2)
-        shape = (3, 120, 200)
-    else:
-        lenet = LeNetVariant(image_size=(150, 140))
-        model = nn.Sequential(lenet.conv1, lenet.pool1, lenet.conv2, lenet.pool2)
-    field = summary(model, shape).rows[-1].receptive_field
-    assert field is not None
-    if which == "resnet":  # one axis is enough, and a third of the time
-        assert field == (99, 99)
-        assert seen_by_the_centre(model, (3, 32, 200), 2) == 99
-    elif which == "lenet":
-        assert field == (116, 116)
-    else:
-        assert field == (seen_by_the_centre(model, shape, 1), seen_by_the_centre(model, shape, 2))
+def test_receptive_fields_are_what_nan_spreads_over() -> None:
+    shape, model = (1, 48, 64), Branches()
+    expected = (seen_by_the_centre(model, shape, 1), seen_by_the_centre(model, shape, 2))
+    assert summary(model, shape).rows[-1].receptive_field == expected
+
+
+def test_receptive_fields_of_a_residual_network() -> None:
+    net: Any = from_torchvision("resnet18", 2).net
+    model = nn.Sequential(net.conv1, net.bn1, net.maxpool, net.layer1, net.layer2)
+    assert summary(model, (3, 120, 200)).rows[-1].receptive_field == (99, 99)
+    assert seen_by_the_centre(model, (3, 32, 200), 2) == 99
 
 
 def test_squeeze_and_excitation_sees_the_whole_image() -> None:
@@ -144,6 +132,8 @@ def test_an_unknown_field_is_none_and_no_parameter_is_lost() -> None:
         "conv": (3, 3), "mix": None, "token": None, "unused.weight": None, "unused.bias": None
     }  # fmt: skip
     assert sum(row.parameters for row in table.rows) == table.parameters
+    flat = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(2), nn.Linear(36, 5))
+    assert [row.receptive_field for row in summary(flat, (1, 8, 8)).rows] == [(3, 3), (3, 3), None]
     # A product outside layers counts for the model: (6×6)·(6×6) for each of 4 channels.
     assert table.multiply_adds - sum(row.multiply_adds for row in table.rows) == 4 * 6**3
 
@@ -165,11 +155,16 @@ def test_multiply_adds_and_parameters_are_torchvisions(name: str, multiply_adds:
     assert sum(row.parameters for row in table.rows) == table.parameters
 
 
-def test_shared_layers_count_once() -> None:
-    layer = nn.Linear(4, 4)
-    table = summary(nn.Sequential(layer, nn.ReLU(), layer), (4,))
-    assert [row.parameters for row in table.rows] == [20, 0, 0]
-    assert table.multiply_adds == 32
+def test_shared_layers_and_weights_count_once() -> None:
+    layer, tied = nn.Linear(4, 4), nn.Linear(4, 4, bias=False)
+    tied.weight = layer.weight
+    model = nn.Sequential(layer, nn.ReLU(), layer, tied)
+    before = [id(p) for p in (layer.weight, layer.bias, tied.weight)]
+    table = summary(model, (4,))
+    assert [row.parameters for row in table.rows] == [20, 0, 0, 0]
+    assert table.parameters == table.trainable == 20
+    assert table.multiply_adds == 48
+    assert [id(p) for p in (layer.weight, layer.bias, tied.weight)] == before
 
 
 def test_a_leaf_alone_and_any_input_shape() -> None:
@@ -178,7 +173,7 @@ def test_a_leaf_alone_and_any_input_shape() -> None:
 
 
 class Draws(ImageClassificationBase):
-    """Everything a summary could disturb: randomness and a buffer in eval mode, values looked at."""
+    """What a summary could disturb: randomness and a buffer in eval mode, values looked at."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,7 +182,7 @@ class Draws(ImageClassificationBase):
 
     def forward(self, images: Tensor) -> Tensor:
         self.get_buffer("calls").add_(1)
-        x = self.conv(images + torch.rand_like(images))
+        x: Tensor = self.conv(images + torch.rand_like(images))
         return x.mean((2, 3)) if x.sum().item() > -1e9 else x.amax((2, 3))
 
 

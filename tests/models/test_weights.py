@@ -66,16 +66,14 @@ def test_by_name_whatever_the_order_and_the_wrapper(prefix: str) -> None:
     one, two = ThreeConvCIFAR(10, batch_norm=True), ThreeConvCIFAR(10, batch_norm=True)
     shuffled = {prefix + name: value for name, value in reversed(one.state_dict().items())}
     assert load_weights(two, shuffled) == []
-    assert all(
-        torch.equal(value, two.state_dict()[name]) for name, value in one.state_dict().items()
-    )
+    found = two.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in one.state_dict().items())
 
 
 def test_equal_shapes_go_by_name_first() -> None:
     one, two = MLP(6, image_size=6, hidden=(36, 36)), MLP(6, image_size=6, hidden=(36, 36))
-    swapped = dict(one.state_dict())
-    names = list(swapped)
-    swapped = {name: swapped[name] for name in names[2:] + names[:2]}
+    names = list(one.state_dict())  # weight and bias of fc1, fc2, fc3
+    swapped = {name: one.state_dict()[name] for name in names[2:4] + names[:2] + names[4:]}
     load_weights(two, swapped)
     assert torch.equal(two.get_parameter("fc1.weight"), one.get_parameter("fc1.weight"))
 
@@ -110,7 +108,7 @@ def test_a_shared_name_of_another_shape_forbids_order() -> None:
 
 def test_other_shapes_in_order_are_refused() -> None:
     with pytest.raises(ModelError, match="neither by name nor by order"):
-        load_weights(LeNetVariant(image_size=118), article_lenet().state_dict())
+        load_weights(LeNetVariant(image_size=130), article_lenet().state_dict())
 
 
 def test_a_whole_checkpoint_is_refused() -> None:

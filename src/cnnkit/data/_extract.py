@@ -113,7 +113,7 @@ def _unpack(archive: Path, room: Path, limits: Limits) -> int:
     for entry in read_entries(archive, budget):
         try:
             path = safe_path(entry.name)
-            if any(map(is_litter, path.split("/"))):
+            if is_litter(path):
                 continue
             if not path and not entry.is_folder:
                 raise UnsafeNameError("a file without a name")

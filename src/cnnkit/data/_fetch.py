@@ -18,7 +18,7 @@ from cnnkit.data._sniff import archive_kind, looks_like
 from cnnkit.errors import ArgumentError, ChecksumError
 from cnnkit.types import PathLike
 
-__all__ = ["fetch", "is_url"]
+__all__ = ["checked_url", "fetch", "is_url"]
 
 _logger = logging.getLogger("cnnkit")
 
@@ -82,7 +82,7 @@ def fetch(
         True
     """
     path, sha256 = Path(target), checked_sha256(sha256)
-    address, headers = _checked_url(url), _checked_headers(headers or {})
+    address, headers = checked_url(url), _checked_headers(headers or {})
     if timeout <= 0 or retries < 0:
         raise ArgumentError(
             f"expected timeout > 0 and retries >= 0, got timeout={timeout} and retries={retries}"
@@ -132,8 +132,8 @@ def _bring(
                 progress=progress,
             )
     except BaseException:
-        if part.exists() and not part.stat().st_size:
-            discard(part)  # nothing worth keeping
+        if not (part.exists() and part.stat().st_size):
+            discard(part)  # there is nothing worth keeping
         raise
     size = part.stat().st_size
     if sha256 is not None and (found := sha256_of(part)) != sha256:
@@ -147,7 +147,7 @@ def _bring(
     _logger.info("%s: %d bytes in %.1f s, now %s", url, size, time.monotonic() - begun, path)
 
 
-def _checked_url(url: str) -> str:
+def checked_url(url: str) -> str:
     """Return `url` as it may be sent: spaces and other letters escaped, without its fragment."""
     try:
         parts = urllib.parse.urlsplit(url.strip())

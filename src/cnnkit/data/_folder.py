@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import default_collate, get_worker_info
 
 from cnnkit._images import image_header, read_image, to_tensor
 from cnnkit.data._base import LabelledImages, as_labels, as_positions, checked_classes
@@ -286,12 +287,15 @@ class ImageFolder(LabelledImages):
         With a `transform`, its results are collated as a `DataLoader` does.
         """
         rows = as_positions(positions, len(self))
-        samples = [self[row][0] for row in rows.tolist()]
-        if self.transform is None:
-            return torch.stack(samples), self._targets[rows]
-        from torch.utils.data import default_collate
-
-        return default_collate(samples), self._targets[rows]
+        reading = self.preprocess
+        if reading is None:  # one after the other: a transform may draw from a global generator
+            samples = [self[row][0] for row in rows.tolist()]
+            return default_collate(samples), self._targets[rows]
+        images = torch.empty((len(rows), *reading.image_shape), dtype=torch.uint8)
+        # A worker process has one core; here all of them decode.
+        workers = None if get_worker_info() is None else 1
+        self._read_into(images, rows.tolist(), workers, progress=False)
+        return images, self._targets[rows]
 
     def subset(self, positions: Sequence[int] | Tensor) -> Self:
         """The samples at these positions, in this order."""
@@ -323,15 +327,20 @@ class ImageFolder(LabelledImages):
             )
         images = allocate((len(self), *reading.image_shape))
 
-        def fill(position: int) -> None:
-            images[position] = self[position][0]
-
-        in_threads(fill, len(self), workers, "decoding", progress)
+        self._read_into(images, range(len(self)), workers, progress)
         array = ArrayDataset(
             images, self._targets, classes=self._classes, preprocess=reading, paths=self._paths
         )
         array._indices, array.origin = self._indices, self.origin
         return array
+
+    def _read_into(
+        self, images: Tensor, rows: Sequence[int], workers: int | None, progress: bool
+    ) -> None:
+        def fill(place: int) -> None:
+            images[place] = self[rows[place]][0]
+
+        in_threads(fill, len(rows), workers, "decoding", progress)
 
     def _check_size(self, path: str, size: tuple[int, int]) -> None:
         expected = self.preprocess.image_size if self.preprocess else None

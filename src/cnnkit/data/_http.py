@@ -83,7 +83,9 @@ def download(
             furthest = max(size, furthest)
             if failures > retries:
                 kept = f". {size:,} bytes are kept in {part}; call again to go on" if size else ""
-                raise DownloadError(f"{url}: {error}; gave up at failure {failures}{kept}") from error
+                raise DownloadError(
+                    f"{url}: {error}; gave up at failure {failures}{kept}"
+                ) from error
             delay = error.delay
             if delay is None:
                 delay = min(_FIRST_DELAY * 2 ** (failures - 1), LONGEST_DELAY)

@@ -3,123 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, default_collate
 
+from cnnkit.data._batches import BatchLoader
 from cnnkit.data._folder import ImageFolder
 from cnnkit.data._memory import available_memory
 from cnnkit.data._order import BatchOrder
 from cnnkit.data._split import Split
-from cnnkit.device import DeviceDataLoader, derived_seed
+from cnnkit.device import DeviceDataLoader
 from cnnkit.errors import ArgumentError, DataError
 from cnnkit.preprocess import Preprocess
 from cnnkit.types import Augmentation
 
-__all__ = ["BatchLoader", "Loaders", "class_weights", "make_loader", "make_loaders"]
+__all__ = ["Loaders", "class_weights", "make_loader", "make_loaders"]
 
 Cache = Literal["auto", "memory", "off"]
 _CACHE_SHARE = 0.25  # of the available memory: what decoded images may take unasked
-
-
-class BatchLoader:
-    """Batches (images, labels) of a map-style data set, on the CPU, as they are stored.
-
-    Without workers a batch is one call of the data set's `get_batch`. Iterating never touches the
-    global random state. `set_epoch` says which epoch the next pass is.
-
-    Args:
-        dataset: Anything with a length and positions; `get_batch(positions)` is used if there.
-        order: Which positions make which batch.
-        num_workers: Processes that read batches; 0 reads in this one.
-    """
-
-    def __init__(self, dataset: Any, order: BatchOrder, *, num_workers: int = 0) -> None:
-        self.dataset = dataset
-        self.order = order
-        self.num_workers = num_workers
-        self._epoch = 0
-        self._workers: DataLoader[Any] | None = None
-
-    @property
-    def batch_size(self) -> int:
-        """How many samples a batch has; the last one may have fewer."""
-        return self.order.batch_size
-
-    def set_epoch(self, epoch: int) -> None:
-        """Say which epoch the next pass is."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __iter__(self) -> Iterator[Any]:
-        if self.num_workers == 0:
-            read = _reader(self.dataset)
-            return (read(positions) for positions in self.order.batches(self._epoch))
-        # One DataLoader for all epochs keeps its workers; it reads the order anew each time. With
-        # no generator of its own it would draw from the global random state.
-        if self._workers is None:
-            self._workers = DataLoader(
-                _Batches(self.dataset),
-                batch_size=None,
-                sampler=_EpochSampler(self),
-                num_workers=self.num_workers,
-                persistent_workers=True,
-                generator=torch.Generator(),
-            )
-        self._workers.generator.manual_seed(derived_seed(self.order.seed, self._epoch))
-        return iter(self._workers)
-
-
-class _EpochSampler:
-    """The batches of positions of the loader's present epoch, as lists: cheap to send."""
-
-    def __init__(self, loader: BatchLoader) -> None:
-        self.loader = loader
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for positions in self.loader.order.batches(self.loader._epoch):
-            yield positions.tolist()
-
-
-class _Batches(Dataset[Any]):
-    """A data set whose items are whole batches, so that workers read with one call as well."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.read = _reader(dataset)
-
-    def __getitem__(self, positions: list[int]) -> Any:
-        return self.read(torch.tensor(positions))
-
-
-class _Collated:
-    """Sample by sample, for data sets that know no batches."""
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-
-    def __call__(self, positions: Tensor) -> Any:
-        samples = [self.dataset[position] for position in positions.tolist()]
-        try:
-            return default_collate(samples)
-        except TypeError as error:
-            raise DataError(
-                f"samples of {type(self.dataset).__name__} cannot be put into a batch: {error}. "
-                "Give the data set a transform that returns tensors, or use "
-                "ArrayDataset.from_dataset(ds)"
-            ) from error
-
-
-def _reader(dataset: Any) -> Any:
-    return getattr(dataset, "get_batch", None) or _Collated(dataset)
 
 
 @dataclass(frozen=True)

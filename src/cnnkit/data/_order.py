@@ -44,13 +44,13 @@ class BatchOrder:
     def batches(self, epoch: int) -> list[Tensor]:
         """Positions of each batch of this epoch, int64 (n,) each."""
         batches = list(self._positions(epoch).split(self.batch_size))
-        if self.shuffle and len(batches) > 1 and len(batches[-1]) == 1:
+        if len(self) < len(batches):
             batches[-2:] = [torch.cat(batches[-2:])]
         return batches
 
     def __len__(self) -> int:
         full, rest = divmod(self.length, self.batch_size)
-        joined = rest == 1 and self.shuffle and full > 0
+        joined = rest == 1 and self.shuffle and full > 0  # batches of one stay where all are
         return full + (rest > 0 and not joined)
 
     def _positions(self, epoch: int) -> Tensor:

@@ -115,7 +115,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def redirect_request(
         self,
         req: urllib.request.Request,
-        fp: IO[bytes],  # noqa: ARG002
+        fp: IO[bytes],
         code: int,  # noqa: ARG002
         msg: str,  # noqa: ARG002
         headers: Any,  # noqa: ARG002
@@ -123,6 +123,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request:
         old, new = urllib.parse.urlsplit(req.full_url), urllib.parse.urlsplit(newurl)
         if new.scheme not in ("http", "https") or (old.scheme, new.scheme) == ("https", "http"):
+            fp.close()
             raise DownloadError(
                 f"{req.full_url}: the server redirects to {newurl}, which is not safe and was not "
                 "followed; if you trust it, fetch that address itself"

@@ -15,12 +15,15 @@ __all__ = ["NameBook", "UnsafeNameError", "is_litter", "safe_path"]
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DRIVE = re.compile(r"[A-Za-z]:")
-# Windows drops dots and spaces at the end of a name.
+# Windows drops dots and spaces at the end of a name, so ".. " is ".." there.
 _DROPPED = re.compile(r"[ .]+(?=/|$)")
+_UPWARDS = re.compile(r"(^|/)[ .]+(/|$)")
 _NOT_ON_WINDOWS = re.compile(
     r'[<>:"|?*]|(^|/)(con|prn|aux|nul|com\d|lpt\d)(\.[^/]*)?(/|$)', re.IGNORECASE
 )
-_LITTER = {"__macosx", ".ds_store", "thumbs.db", "desktop.ini"}
+_LITTER = re.compile(
+    r"(^|/)(__macosx|\.ds_store|thumbs\.db|desktop\.ini|\._[^/]*)(/|$)", re.IGNORECASE
+)
 _LONGEST, _DEEPEST = 4096, 100  # characters and folders; Linux takes no longer path
 
 
@@ -47,21 +50,24 @@ def safe_path(name: str) -> str:
         raise UnsafeNameError("an absolute path")
     if _DRIVE.match(path):
         raise UnsafeNameError("a path with a drive letter")
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if len(path) > _LONGEST or len(parts) > _DEEPEST:
-        raise UnsafeNameError(f"a path of {len(path)} characters and {len(parts)} levels")
-    path = "/".join(parts)
-    # Also ".. ", which is ".." on Windows.
-    if any(not _DROPPED.sub("", part) for part in parts):
+    if len(path) > _LONGEST or path.count("/") > _DEEPEST:
+        raise UnsafeNameError(f"a path of {len(path)} characters, {path.count('/')} levels deep")
+    path = "/".join([part for part in path.split("/") if part not in ("", ".")])
+    if _UPWARDS.search(path):
         raise UnsafeNameError("a path that leads upwards, or a name of dots and spaces alone")
     if os.name == "nt" and _NOT_ON_WINDOWS.search(path):
         raise UnsafeNameError("a name that Windows cannot write")
     return path
 
 
-def is_litter(name: str) -> bool:
-    """Tell whether a file or folder is what Finder or Explorer leaves, and nobody meant to pack."""
-    return name.startswith("._") or name.lower() in _LITTER
+def is_litter(path: str) -> bool:
+    """Tell whether a file is, or lies in, what Finder or Explorer leave and nobody meant to pack.
+
+    Example:
+        >>> is_litter("pets/__MACOSX/cats/1.jpg"), is_litter("pets/cats/1.jpg")
+        (True, False)
+    """
+    return _LITTER.search(path) is not None
 
 
 class NameBook:

@@ -41,11 +41,11 @@ class Report:
         >>> report.accuracy
         0.85
         >>> print(report)
-                      precision   recall       f1   support
-        cat               88.9%    80.0%    84.2%        10
-        dog               81.8%    90.0%    85.7%        10
-        macro mean        85.4%    85.0%    85.0%        20
-        weighted mean     85.4%    85.0%    85.0%        20
+                       precision    recall        f1   support
+        cat                88.9%     80.0%     84.2%        10
+        dog                81.8%     90.0%     85.7%        10
+        macro mean         85.4%     85.0%     85.0%        20
+        weighted mean      85.4%     85.0%     85.0%        20
         accuracy 85.0% (17 of 20), loss 0.4000
     """
 
@@ -55,7 +55,8 @@ class Report:
         classes: Sequence[str],
         loss: float = math.nan,
     ) -> None:
-        self.confusion_matrix = torch.as_tensor(confusion_matrix, dtype=torch.int64).cpu()
+        # A copy: the figures are derived from it, and some of them only once.
+        self.confusion_matrix = torch.as_tensor(confusion_matrix, dtype=torch.int64).cpu().clone()
         self.classes = tuple(str(name) for name in classes)
         self.loss = float(loss)
         expected = (len(self.classes), len(self.classes))
@@ -183,10 +184,10 @@ class Report:
         rows.append(("macro mean", *self.macro.values(), self.samples))
         rows.append(("weighted mean", *self.weighted.values(), self.samples))
         width = max(len(str(row[0])) for row in rows)
-        lines = [f"{'':{width}} {'precision':>10} {'recall':>8} {'f1':>8} {'support':>9}"]
+        lines = [f"{'':{width}} {'precision':>10} {'recall':>9} {'f1':>9} {'support':>9}"]
         for name, *figures, support in rows:
             shown = [_percent(float(figure)) for figure in figures]
-            lines.append(f"{name:{width}} {shown[0]:>10} {shown[1]:>8} {shown[2]:>8} {support:>9}")
+            lines.append(f"{name:{width}} {shown[0]:>10} {shown[1]:>9} {shown[2]:>9} {support:>9}")
         lines.append(
             f"accuracy {_percent(self.accuracy)} ({self.correct} of {self.samples}), "
             f"loss {self.loss:.4f}"

@@ -19,6 +19,7 @@ from cnnkit.models._shapes import conv_output_size as conv_output_size
 from cnnkit.models._summary import LayerSummary as LayerSummary
 from cnnkit.models._summary import ModelSummary as ModelSummary
 from cnnkit.models._summary import summary as summary
+from cnnkit.models._torchvision import TorchvisionClassifier as TorchvisionClassifier
 from cnnkit.models._torchvision import from_torchvision as from_torchvision
 from cnnkit.models._weights import load_weights as load_weights
 
@@ -32,6 +33,7 @@ __all__ = [
     "ModelSummary",
     "SixConvCIFAR",
     "ThreeConvCIFAR",
+    "TorchvisionClassifier",
     "TwoLayerCNN",
     "conv_output_size",
     "create_model",

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cnnkit.errors import ModelError
+from cnnkit.types import Batch
 
 __all__ = ["ImageClassificationBase", "evaluating", "hook_overridden", "output_size"]
-
-Batch: TypeAlias = "tuple[Tensor, Tensor]"
 
 
 class ImageClassificationBase(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import functools
 import inspect
@@ -123,11 +124,11 @@ def model_spec(model: nn.Module) -> tuple[str, dict[str, Any]] | None:
     """
     cls = type(model)
     if isinstance(model, TorchvisionClassifier) and cls is TorchvisionClassifier:
-        arguments = dict(model.arguments)
+        arguments = copy.deepcopy(model.arguments)
         return _TORCHVISION + arguments.pop("name"), arguments
     if not isinstance(model, ImageClassificationBase) or _MODELS.get(cls.__name__) is not cls:
         return None
-    return cls.__name__, dict(model.arguments)
+    return cls.__name__, copy.deepcopy(model.arguments)
 
 
 def _record_arguments(cls: type[_Model], signature: inspect.Signature) -> None:

@@ -144,14 +144,9 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
 
 def _run(model: nn.Module, shape: tuple[int, ...], *, on_meta: bool) -> _Recorder:
     """One forward on stand-ins for the weights, so that nothing it does reaches the model."""
-    parameters = dict(model.named_parameters())
-    first = next((p for p in parameters.values() if p.is_floating_point()), torch.empty(0))
+    first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     device = torch.device("meta") if on_meta else first.device
     image = torch.zeros((1, *shape), dtype=first.dtype, device=device)
-    tensors: dict[str, Tensor] = {
-        name: torch.empty_like(tensor, device=device) if on_meta else tensor.detach().clone()
-        for name, tensor in (*parameters.items(), *model.named_buffers())
-    }
     devices = [device] if device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices=devices),
@@ -161,9 +156,27 @@ def _run(model: nn.Module, shape: tuple[int, ...], *, on_meta: bool) -> _Recorde
     ):
         recorder = _Recorder(shape, flops, fields)
         with _hooks(model, recorder):
-            torch.func.functional_call(model, tensors, (image,))
+            # A shared layer must have each name once: torch would else not give it its own back.
+            tensors = _stand_ins(model, device)
+            torch.func.functional_call(model, tensors, (image,), tie_weights=False)
         recorder.multiply_adds = flops.get_total_flops() // 2
     return recorder
+
+
+def _stand_ins(model: nn.Module, device: torch.device) -> dict[str, Tensor]:
+    """By name, empty copies of parameters and buffers on meta, or else real copies of buffers."""
+    stand_ins = {}
+    for prefix, module in model.named_modules():
+        own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+        for name, tensor in own:
+            if device.type == "meta":
+                stand_in = torch.empty_like(tensor, device=device)
+            elif isinstance(tensor, nn.Parameter):
+                continue
+            else:
+                stand_in = tensor.clone()
+            stand_ins[f"{prefix}.{name}" if prefix else name] = stand_in
+    return stand_ins
 
 
 class _Recorder:

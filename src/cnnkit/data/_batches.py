@@ -1,0 +1,141 @@
+"""`BatchLoader`: the batches of a data set as they are stored, read here or by workers."""
+
+from __future__ import annotations
+
+import multiprocessing
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from cnnkit.data._order import BatchOrder
+from cnnkit.device import derived_seed
+from cnnkit.errors import ArgumentError, DataError, TrainingError
+
+__all__ = ["BatchLoader"]
+
+
+class BatchLoader:
+    """Batches (images, labels) of a map-style data set, on the CPU, as they are stored.
+
+    Without workers a batch is one call of the data set's `get_batch`. Iterating never touches the
+    global random state. `set_epoch` says which epoch the next pass is.
+
+    Args:
+        dataset: Anything with a length and positions; `get_batch(positions)` is used if there.
+        order: Which positions make which batch.
+        num_workers: Processes that read batches; 0 reads in this one.
+    """
+
+    def __init__(self, dataset: Any, order: BatchOrder, *, num_workers: int = 0) -> None:
+        self.dataset = dataset
+        self.order = order
+        self.num_workers = num_workers
+        self._epoch = 0
+        self._workers: DataLoader[Any] | None = None
+
+    @property
+    def batch_size(self) -> int:
+        """How many samples a batch has; the last one may have fewer."""
+        return self.order.batch_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch the next pass is."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.num_workers == 0:
+            read = _reader(self.dataset)
+            return (read(positions) for positions in self.order.batches(self._epoch))
+        if self._workers is None:
+            _check_workers_can_start(self.dataset)
+            # One DataLoader for all epochs keeps its workers; it reads the order anew each time.
+            # With no generator of its own it would draw from the global random state.
+            self._generator = torch.Generator()
+            self._workers = DataLoader(
+                _Batches(self.dataset),
+                batch_size=None,
+                sampler=_EpochSampler(self),
+                num_workers=self.num_workers,
+                persistent_workers=True,
+                generator=self._generator,
+            )
+        self._generator.manual_seed(derived_seed(self.order.seed, self._epoch))
+        return iter(self._workers)
+
+
+class _EpochSampler:
+    """The batches of positions of the loader's present epoch, as lists: cheap to send."""
+
+    def __init__(self, loader: BatchLoader) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for positions in self.loader.order.batches(self.loader._epoch):
+            yield positions.tolist()
+
+
+class _Batches(Dataset[Any]):
+    """A data set whose items are whole batches, so that workers read with one call as well."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.read = _reader(dataset)
+
+    def __getitem__(self, positions: list[int]) -> Any:
+        return self.read(torch.tensor(positions))
+
+
+class _Collated:
+    """Sample by sample, for data sets that know no batches."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __call__(self, positions: Tensor) -> Any:
+        samples = [self.dataset[position] for position in positions.tolist()]
+        try:
+            return default_collate(samples)
+        except TypeError as error:
+            raise DataError(
+                f"samples of {type(self.dataset).__name__} cannot be put into a batch: {error}. "
+                "Give the data set a transform that returns tensors, or use "
+                "ArrayDataset.from_dataset(ds)"
+            ) from error
+
+
+def _reader(dataset: Any) -> Any:
+    return getattr(dataset, "get_batch", None) or _Collated(dataset)
+
+
+def _check_workers_can_start(dataset: Any) -> None:
+    """Say what is wrong here, where a worker's own error would be hard to read.
+
+    Raises:
+        TrainingError: This very process was started by importing an unguarded script.
+        ArgumentError: The data set's transform cannot be sent to workers.
+    """
+    # multiprocessing sets this while a spawned process imports the script that started it.
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise TrainingError(
+            "num_workers > 0 starts processes that import this script again, and the script trains "
+            'when it is imported: put its code under if __name__ == "__main__":'
+        )
+    transform = getattr(dataset, "transform", None)
+    if transform is None or multiprocessing.get_start_method() == "fork":
+        return  # a forked worker has the transform already
+    try:
+        pickle.dumps(transform)
+    except Exception as error:  # pickle raises errors of several classes
+        raise ArgumentError(
+            f"the transform cannot be sent to worker processes ({error}): a lambda or a local "
+            "function cannot be pickled; define it at the top of a module, or use num_workers=0"
+        ) from error
