@@ -29,8 +29,8 @@ def pairs(size: int) -> list[tuple[str, Callable[..., Tensor], Callable[[Tensor]
     far = max(size // 8, 1)
     area = (size // 4 / size) ** 2
     erase = v2.RandomErasing(p=1, scale=(area, area), ratio=(1, 1))
-    shift = v2.RandomAffine(0, translate=(far / size, far / size))
-    slant = v2.RandomAffine(0, shear=15, interpolation=BILINEAR)
+    shift = v2.RandomAffine([0, 0], translate=(far / size, far / size))
+    slant = v2.RandomAffine([0, 0], shear=15, interpolation=BILINEAR)
     return [
         ("RandomFlip", augment.RandomFlip(), v2.RandomHorizontalFlip()),
         ("RandomTranslate", augment.RandomTranslate(far), shift),
@@ -41,7 +41,7 @@ def pairs(size: int) -> list[tuple[str, Callable[..., Tensor], Callable[[Tensor]
             augment.RandomResizedCrop(size // 2),
             v2.RandomResizedCrop(size // 2),
         ),
-        ("RandomRotate", augment.RandomRotate(15), v2.RandomRotation(15, BILINEAR)),
+        ("RandomRotate", augment.RandomRotate(15), v2.RandomRotation([-15, 15], BILINEAR)),
         ("RandomShear", augment.RandomShear(15), slant),
         ("Cutout", augment.Cutout(size // 4), erase),
         (

@@ -78,7 +78,7 @@ def name_of(page: Path) -> str:
 
 @pytest.fixture(scope="module")
 def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pets/, pets.zip, cat.jpg and labels.csv."""
+    """A folder with pets/, pets.zip, cat.jpg, labels.csv, and animals.zip with train/ and test/."""
     folder = tmp_path_factory.mktemp("pets")
     generator = np.random.default_rng(0)
     rows = ["file,animal"]
@@ -90,9 +90,14 @@ def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
             rows.append(f"{file},{animal}")
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")
     draw("cat", generator).save(folder / "cat.jpg")
+    files = sorted((folder / "pets").glob("*/*.jpg"))
     with zipfile.ZipFile(folder / "pets.zip", "w") as archive:
-        for path in sorted((folder / "pets").glob("*/*.jpg")):
+        for path in files:
             archive.write(path, path.relative_to(folder / "pets"))
+    with zipfile.ZipFile(folder / "animals.zip", "w") as archive:
+        for number, path in enumerate(files):
+            part = "train" if number % 3 else "test"
+            archive.write(path, Path(part, path.relative_to(folder / "pets")))
     return folder
 
 

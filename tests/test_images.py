@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, JpegImagePlugin
-from torchvision import transforms as tv
+from torchvision.transforms.v2 import functional as tvf
 
 from cnnkit._images import (
     DRAFT_MARGIN,
@@ -77,12 +77,14 @@ def photograph(height: int, width: int) -> Image.Image:
 
 def grey_of(rgb: Array) -> Array:
     """ITU-R 601-2 luma, with which Pillow says that it converts."""
-    return (rgb.astype(float) @ [0.299, 0.587, 0.114]).round()
+    luma: Array = (rgb.astype(float) @ [0.299, 0.587, 0.114]).round()
+    return luma
 
 
 def on_white(levels: Array, alpha: Array) -> Array:
     share = alpha[..., None].astype(float) / 255
-    return (levels * share + 255 * (1 - share)).round()
+    shown: Array = (levels * share + 255 * (1 - share)).round()
+    return shown
 
 
 def expected(rgba: Array, mode: Mode) -> Array:
@@ -193,9 +195,9 @@ def _cases() -> dict[str, tuple[Any, Array, float]]:
     by_hand = [colorsys.hsv_to_rgb(*(pixel / 255)) for pixel in hues.reshape(-1, 3)]
     turned = (np.array(by_hand).reshape(6, 5, 3) * 255).round()
     cases["HSV"] = Image.frombytes("HSV", (5, 6), hues.tobytes()), opaque(turned), 3
-    to_lab = [ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")]
+    srgb, cielab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     muted = 96 + rgb // 4  # 8 bits of L, a, b are coarse for saturated colours
-    lab = ImageCms.profileToProfile(Image.fromarray(muted), *to_lab, outputMode="LAB")
+    lab = ImageCms.profileToProfile(Image.fromarray(muted), srgb, cielab, outputMode="LAB")
     assert lab is not None
     cases["LAB"] = lab, opaque(muted), 4
 
@@ -311,7 +313,13 @@ TURNS: dict[int, Callable[[Array], Array]] = {
     7: lambda a: a.swapaxes(0, 1)[::-1, ::-1],
     8: lambda a: np.rot90(a, 1),
 }
-LOSSLESS = {"PNG": {}, "TIFF": {}, "WEBP": {"lossless": True}, "JPEG": {"quality": 95}, "MPO": {}}
+LOSSLESS: dict[str, dict[str, Any]] = {
+    "PNG": {},
+    "TIFF": {},
+    "WEBP": {"lossless": True},
+    "JPEG": {"quality": 95},
+    "MPO": {},
+}
 
 
 def oriented(image: Image.Image, form: str, orientation: Any, **options: Any) -> bytes:
@@ -632,7 +640,8 @@ def test_shrinking_is_antialiased(interpolation: Interpolation) -> None:
 def test_crop_is_torchvisions_resize_and_center_crop(shape: tuple[int, int]) -> None:
     image = photograph(*shape)
     got = pixels(image, image_size=(20, 20), resize="crop")
-    wanted = tv.Compose([tv.Resize(20), tv.CenterCrop(20)])(image)
+    as_any: Any = image
+    wanted = tvf.center_crop(tvf.resize(as_any, [20]), [20])
     # torchvision rounds the long side and the offset to whole pixels; a smooth image forgives it
     assert np.abs(got - np.asarray(wanted).astype(int)).mean() < 1.5
 
@@ -701,9 +710,8 @@ def test_any_size_becomes_any_other(
 # --- reduced-size decoding ----------------------------------------------------------------------
 
 
-@pytest.fixture
-def decoded_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """The (width, height) at which each JPEG was decoded."""
+def watched(patch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The (width, height) at which each JPEG is decoded from now on."""
     sizes: list[tuple[int, int]] = []
     load = JpegImagePlugin.JpegImageFile.load
 
@@ -711,7 +719,7 @@ def decoded_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         sizes.append(self.size)
         return load(self)
 
-    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", spy)
+    patch.setattr(JpegImagePlugin.JpegImageFile, "load", spy)
     return sizes
 
 
@@ -725,7 +733,8 @@ def test_reduced_decoding_changes_a_photograph_little(resize: Resize, mode: Mode
     assert difference.max() < 25
 
 
-def test_reduced_decoding_happens_when_shrinking(decoded_sizes: list[tuple[int, int]]) -> None:
+def test_reduced_decoding_happens_when_shrinking(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded_sizes = watched(monkeypatch)
     data = encoded(photograph(320, 400), "JPEG")
     for side, divisor in [(320, 1), (170, 1), (120, 2), (60, 4), (30, 8), (2, 8)]:
         decoded_sizes.clear()
@@ -737,8 +746,9 @@ def test_reduced_decoding_happens_when_shrinking(decoded_sizes: list[tuple[int, 
     "options", [{"image_size": None}, {"image_size": (9, 9), "exact_decode": True}]
 )
 def test_reduced_decoding_can_be_kept_off(
-    options: dict[str, Any], decoded_sizes: list[tuple[int, int]]
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    decoded_sizes = watched(monkeypatch)
     read(encoded(photograph(320, 400), "JPEG"), **options)
     assert decoded_sizes[0] == (400, 320)
 
@@ -763,12 +773,8 @@ def test_reduced_decoding_never_falls_short(
 ) -> None:
     height, width = source
     data = oriented(Image.new("L", (width, height), 99), "JPEG", orientation)
-    loads: list[tuple[int, int]] = []
-    load = JpegImagePlugin.JpegImageFile.load
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            JpegImagePlugin.JpegImageFile, "load", lambda s: (loads.append(s.size), load(s))[1]
-        )
+        loads = watched(patch)
         got = pixels(data, image_size=target, resize=resize, mode="L")
     decoded_width, decoded_height = loads[0]
     if loads[0] != (width, height):

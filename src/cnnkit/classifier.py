@@ -160,7 +160,7 @@ class Classifier:
         return self
 
     @overload
-    def predict(self, x: Sequence[Any]) -> list[Prediction]: ...
+    def predict(self, x: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
     @overload
     def predict(
         self, x: PathLike | bytes | Image.Image | np.ndarray[Any, Any] | Tensor

@@ -59,7 +59,11 @@ def _moved(obj: Any, device: torch.device) -> Any:
     if isinstance(obj, nn.Module):
         return obj.to(device)
     if isinstance(obj, Mapping):
-        return type(obj)({key: _moved(value, device) for key, value in obj.items()})  # type: ignore[call-arg]
+        moved = {key: _moved(value, device) for key, value in obj.items()}
+        try:
+            return type(obj)(moved)  # type: ignore[call-arg]
+        except TypeError:  # a defaultdict, say, wants something else first
+            return moved
     if isinstance(obj, tuple) and hasattr(obj, "_fields"):
         return type(obj)(*(_moved(value, device) for value in obj))
     if isinstance(obj, (tuple, list)):
@@ -220,6 +224,8 @@ def _as_batch(batch: Any) -> Batch:
             "expected batches of two tensors, (images, labels), received "
             f"({type(images).__name__}, {type(labels).__name__})"
         )
+    if not images.ndim or not labels.ndim:
+        raise DataError("expected batches of images and labels, received a single image or label")
     if len(images) != len(labels):
         raise DataError(f"a batch has {len(images)} images but {len(labels)} labels")
     if labels.dtype != torch.int64 and not labels.is_floating_point():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import ssl
@@ -24,6 +25,7 @@ class Answer:
     modified: str | None = None
     ranges: bool = True  # honour Range
     if_range: bool = True  # honour If-Range
+    shift: int = 0  # send a range that begins so much later, and say so
     cut: int | None = None  # close the line after so many bytes
     announced: int | None = None  # what Content-Length says, where it lies
     chunked: bool = False
@@ -103,10 +105,8 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 length = len(body) if answer.announced is None else answer.announced
                 self.send_header("Content-Length", str(length))
             self.end_headers()
-            try:
+            with contextlib.suppress(OSError):  # the client was killed, or has had enough
                 self._send(body[: answer.cut], answer)
-            except OSError:
-                pass  # the client was killed, or has had enough
 
         def _send(self, body: bytes, answer: Answer) -> None:
             for i in range(0, len(body), 10_000):
@@ -126,4 +126,4 @@ def _start(answer: Answer, headers: Message) -> int | None:
     if asked is None or not answer.ranges or answer.status != 200:
         return None
     valid = headers.get("If-Range") in (None, answer.etag, answer.modified)
-    return int(asked[1]) if valid or not answer.if_range else None
+    return int(asked[1]) + answer.shift if valid or not answer.if_range else None

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 import torchvision.transforms as tv
-import torchvision.transforms.functional as tvf
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms import InterpolationMode, functional
 
 from cnnkit.data import augment
 from cnnkit.data.augment import _common
 from cnnkit.errors import ArgumentError, DataError
 
+tvf: Any = functional  # typed more narrowly than it behaves
 BILINEAR = InterpolationMode.BILINEAR
 
 ALL: list[Any] = [

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import metrics as reference
+from sklearn import metrics as sklearn_metrics
 from torch import Tensor
 
 from cnnkit import metrics
 from cnnkit.errors import ArgumentError, DataError
+
+reference: Any = sklearn_metrics  # its annotations are narrower than what it takes
 
 #: Enough classes for the pairs of labels to leave some of them out.
 LABELS = st.integers(2, 7).flatmap(

@@ -12,10 +12,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import metrics as reference
+from sklearn import metrics as sklearn_metrics
 
 from cnnkit.errors import DataError, SavedFileError
 from cnnkit.metrics import Report
+
+reference: Any = sklearn_metrics  # its annotations are narrower than what it takes
 
 #: Counts with many zeros, so that whole rows and columns are empty.
 MATRICES = st.integers(1, 5).flatmap(
@@ -79,7 +81,7 @@ def test_round_trip_through_dict(matrix: list[list[int]], loss: float) -> None:
     assert again.to_dict() == report.to_dict()
     assert torch.equal(again.confusion_matrix, report.confusion_matrix)
     assert again.classes == report.classes
-    assert again.loss == report.loss or math.isnan(again.loss) and math.isnan(report.loss)
+    assert again.loss == report.loss or (math.isnan(again.loss) and math.isnan(report.loss))
     assert str(again) == str(report)
 
 
@@ -162,7 +164,7 @@ def test_figures_without_a_part_are_refused(key: str) -> None:
 
 
 def test_a_newer_format_is_refused() -> None:
-    with pytest.raises(SavedFileError, match="format 99.*up to 1"):
+    with pytest.raises(SavedFileError, match=r"format 99.*up to 1"):
         Report.from_dict({**WHOLE, "format": 99})
 
 

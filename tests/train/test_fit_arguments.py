@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.optim import SGD, Adam, AdamW, RMSprop
 from torch.utils.data import DataLoader, TensorDataset
 
 from cnnkit import Preprocess
@@ -100,7 +100,9 @@ def test_sgd_is_the_default() -> None:
 def test_an_instance_keeps_its_groups() -> None:
     model = net()
     before = weights(model)
-    optimizer = SGD([{"params": [model[1].weight], "lr": 0.5}, {"params": [model[1].bias], "lr": 0}])
+    optimizer = SGD(
+        [{"params": [model[1].weight], "lr": 0.5}, {"params": [model[1].bias], "lr": 0}]
+    )
     assert run(model, optimizer=optimizer).column("lr") == [0.5]
     moved = [not torch.equal(a, b) for a, b in zip(before, weights(model), strict=True)]
     assert moved == [True, False]
@@ -123,7 +125,7 @@ def test_an_optimiser_of_another_model_is_refused() -> None:
 
 
 def test_a_frozen_model_has_nothing_to_train() -> None:
-    with pytest.raises(ArgumentError, match="no parameters to train.*requires_grad"):
+    with pytest.raises(ArgumentError, match=r"no parameters to train.*requires_grad"):
         run(net().requires_grad_(False))
 
 
@@ -139,7 +141,7 @@ def test_epochs_are_a_positive_number(epochs: Any) -> None:
         run(epochs=epochs)
 
 
-@pytest.mark.parametrize("optimizer", [5, None, lambda parameters: 7])
+@pytest.mark.parametrize("optimizer", [5, None, lambda _: 7])
 @pytest.mark.xfail(reason="bug: comes out as TypeError or AttributeError of the inside")
 def test_what_is_no_optimiser_is_refused(optimizer: Any) -> None:
     with pytest.raises(ArgumentError, match="optimi"):
@@ -292,7 +294,7 @@ def test_a_label_that_a_weighted_loss_would_skip() -> None:
     images, labels = batches()[0]
     labels = labels.clone()
     labels[1] = -100
-    with pytest.raises(DataError, match="-100|outside"):
+    with pytest.raises(DataError, match=r"-100|outside"):
         run(net(), [(images, labels)], loss=nn.CrossEntropyLoss(torch.ones(3)))
 
 

@@ -117,7 +117,9 @@ def test_weighted_figures_of_any_batches(
     images, labels = samples(n, 3, seed)
     net = Linear(3)
     loss = nn.CrossEntropyLoss(torch.tensor(weights), label_smoothing=smoothing)
-    row = fit(net, batches(images, labels, size), epochs=1, lr=0.0, loss=loss, progress=False).rows[0]
+    row = fit(net, batches(images, labels, size), epochs=1, lr=0.0, loss=loss, progress=False).rows[
+        0
+    ]
     with torch.no_grad():
         logits = net(images)
     assert row["train_loss"] == pytest.approx(at_once(loss, logits, labels), rel=1e-5)
@@ -133,7 +135,7 @@ def test_training_figures_are_taken_while_the_weights_change() -> None:
         logits = theirs(some)
         loss = F.cross_entropy(logits, true)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         total += loss.item() * len(true)
         right += int((logits.argmax(1) == true).sum())
@@ -177,9 +179,7 @@ def test_the_models_own_hooks_are_as_exact() -> None:
 
 
 def test_lr_and_seconds_are_recorded() -> None:
-    rows = fit(
-        Linear(C), batches(*samples(10), 5), epochs=2, optimizer="adam", progress=False
-    ).rows
+    rows = fit(Linear(C), batches(*samples(10), 5), epochs=2, optimizer="adam", progress=False).rows
     assert [row["lr"] for row in rows] == [0.001, 0.001]
     assert all(0 < row["seconds"] < 60 for row in rows)
 

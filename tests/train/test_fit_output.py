@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ def batches() -> list[tuple[Tensor, Tensor]]:
     return [(torch.rand(4, 9, generator=generator), torch.tensor([0, 1, 0, 1])) for _ in range(3)]
 
 
-def run(*, val: bool = True, **options: bool) -> None:
+def run(*, val: bool = True, **options: Any) -> None:
     fit(nn.Linear(9, 2), batches(), batches() if val else None, epochs=2, lr=0.05, **options)
 
 

@@ -48,7 +48,8 @@ def test_losses_are_best_when_small_and_the_rest_when_large() -> None:
 
 def test_a_nan_is_never_best() -> None:
     rows: list[dict[str, float]] = [
-        {"epoch": epoch, "val_loss": loss} for epoch, loss in enumerate([math.nan, 2.0, math.nan], 1)
+        {"epoch": epoch, "val_loss": loss}
+        for epoch, loss in enumerate([math.nan, 2.0, math.nan], 1)
     ]
     assert history(rows).best is rows[1]
     assert history(rows, mode="max").best is rows[1]
@@ -83,7 +84,9 @@ FIGURES = st.floats(allow_nan=True, allow_infinity=True)
 
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.dictionaries(st.sampled_from(["train_loss", "val_loss", "ä"]), FIGURES), max_size=4),
+    st.lists(
+        st.dictionaries(st.sampled_from(["train_loss", "val_loss", "ä"]), FIGURES), max_size=4
+    ),
     st.sampled_from(["val_loss", "val_acc", None]),
 )
 def test_round_trip_through_json(
@@ -135,7 +138,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     history().to_json(path)
     newer = path.read_text(encoding="utf-8").replace('"format": 1', '"format": 2')
     path.write_text(newer, encoding="utf-8")
-    with pytest.raises(SavedFileError, match="format 2.*up to 1"):
+    with pytest.raises(SavedFileError, match=r"format 2.*up to 1"):
         History.from_json(path)
 
 

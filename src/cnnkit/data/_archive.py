@@ -27,6 +27,7 @@ _CHUNK = 1 << 20
 _ENCRYPTED = 0x1 | 0x40 | 0x2000  # flag bits: classic, strong, hidden table of contents
 _UTF8 = 0x800
 _LOCAL_HEADER = 30  # bytes before the data of each entry, at the least
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _ONLY_FILES = "only plain files and folders are extracted"
 
 
@@ -80,6 +81,11 @@ def _zip_entries(archive: Path, budget: Budget) -> Iterator[Entry]:
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 what = "a symbolic link" if kind == stat.S_IFLNK else "a device, pipe or socket"
                 raise ArchiveError(f"{archive}: entry {name!r} is {what}; {_ONLY_FILES}")
+            if info.compress_type not in _METHODS:
+                raise ArchiveError(
+                    f"{archive}: entry {name!r} is packed by method {info.compress_type} (9 is "
+                    "Deflate64, by Windows), which Python cannot unpack; pack it again as a zip"
+                )
             is_folder = name.endswith(("/", "\\")) or kind == stat.S_IFDIR
             yield Entry(name, is_folder, _zip_chunks(archive, opened, info, budget))
 

@@ -100,7 +100,7 @@ def proportional_table(counts: Ints, sizes: Ints) -> Ints:
         now = cost(table)
         return cost(table + 1) - now, np.where(table > 1, cost(table - 1) - now, np.inf)
 
-    table = np.maximum(floor, 1)
+    table: Ints = np.maximum(floor, 1)
     while (gap := counts - table.sum(1)).any():
         more, fewer = prices()
         for change, price in ((1, more), (-1, fewer)):
@@ -121,7 +121,7 @@ def proportional_table(counts: Ints, sizes: Ints) -> Ints:
 
 
 def _cheapest_chain(price: Any, excess: Ints) -> list[tuple[int, int]]:
-    """The steps (from side, to side) by which a side with too many gives one to a side with too few.
+    """The steps (from side, to side) by which a side with too many gives to one with too few.
 
     Args:
         price: Of moving one sample from a side to another, (S, S).

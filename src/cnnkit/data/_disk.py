@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from cnnkit.errors import ArgumentError
 from cnnkit.types import PathLike
@@ -73,11 +71,5 @@ def remove_tree(path: Path) -> None:
     """Remove a folder with all that is in it, or a file; that it is not there is fine."""
     if path.is_symlink() or path.is_file():
         path.unlink()
-        return
-
-    def once_more(function: Callable[[str], Any], name: str, error: Any) -> None:
-        if not isinstance(error[1], FileNotFoundError):
-            Path(name).chmod(stat.S_IRWXU)  # Windows does not delete what is read-only
-            function(name)
-
-    shutil.rmtree(path, onerror=once_more)
+    elif path.exists():
+        shutil.rmtree(path)

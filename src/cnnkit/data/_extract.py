@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -67,9 +68,10 @@ def extract(archive: PathLike, target: PathLike, *, limits: Limits = DEFAULT_LIM
     if not archive.is_file():
         raise ArgumentError(f"expected an archive, but {archive} is a folder")
     goal = Path(target).resolve()  # a link may lead to another disk: the work is done there
+    check_vacant(goal)
     with new_parents(goal), locked(goal):
-        check_vacant(goal)
-        room = goal.with_name(f".{goal.name}.extracting")
+        check_vacant(goal)  # again: it may have been filled while this process waited
+        room = goal.with_name(f".{goal.name}.cnnkit-extracting")
         remove_tree(room)  # the lock is ours, so whoever filled it was killed
         room.mkdir()
         try:
@@ -110,30 +112,33 @@ def check_vacant(folder: Path) -> None:
 def _unpack(archive: Path, room: Path, limits: Limits) -> int:
     """Write the entries of an archive below `room`; return the number of files."""
     budget, book, files = Budget(archive, limits), NameBook(), 0
-    for entry in read_entries(archive, budget):
-        try:
-            path = safe_path(entry.name)
-            if is_litter(path):
-                continue
-            if not path and not entry.is_folder:
-                raise UnsafeNameError("a file without a name")
-            new = book.add_folder(path) if entry.is_folder else book.add_file(path)
-        except UnsafeNameError as error:
-            raise ArchiveError(f"{archive}: entry {entry.name!r} is refused: {error}") from error
-        try:
-            for folder in new:
-                budget.spend_file()
-                (room / folder).mkdir()
-            if not entry.is_folder:
-                budget.spend_file()
-                files += 1
-                _write(entry, f"{room}{os.sep}{path}")
-        except OSError as error:
-            if error.errno not in _BAD_NAME:
-                raise
-            raise ArchiveError(
-                f"{archive}: entry {entry.name!r} cannot be written here: {error.strerror}"
-            ) from error
+    with contextlib.closing(read_entries(archive, budget)) as entries:
+        for entry in entries:
+            try:
+                path = safe_path(entry.name)
+                if is_litter(path):
+                    continue
+                if not path and not entry.is_folder:
+                    raise UnsafeNameError("a file without a name")
+                new = book.add_folder(path) if entry.is_folder else book.add_file(path)
+            except UnsafeNameError as error:
+                raise ArchiveError(
+                    f"{archive}: entry {entry.name!r} is refused: {error}"
+                ) from error
+            try:
+                for folder in new:
+                    budget.spend_file()
+                    (room / folder).mkdir()
+                if not entry.is_folder:
+                    budget.spend_file()
+                    _write(entry, f"{room}{os.sep}{path}")
+                    files += 1
+            except OSError as error:
+                if error.errno not in _BAD_NAME:
+                    raise
+                raise ArchiveError(
+                    f"{archive}: entry {entry.name!r} cannot be written here: {error.strerror}"
+                ) from error
     if not files:
         raise ArchiveError(f"{archive} holds no files")
     return files

@@ -32,12 +32,12 @@ class Limits:
 
     Example:
         >>> Limits(max_files=1000)
-        Limits(max_bytes=1099511627776, max_files=1000, max_ratio=250)
+        Limits(max_bytes=1099511627776, max_files=1000, max_ratio=500)
     """
 
     max_bytes: int = 1 << 40
     max_files: int = 10_000_000
-    max_ratio: float = 250
+    max_ratio: float = 500
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

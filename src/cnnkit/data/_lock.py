@@ -22,7 +22,7 @@ else:
 
 __all__ = ["lock_path", "locked"]
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger("cnnkit")
 
 _POLL_SECONDS = 0.05
 # What some network file systems say that have no locks at all.
@@ -70,7 +70,7 @@ def _acquire(file: Path) -> int:
             raise
         os.close(descriptor)
         if not told:
-            _log.info("waiting for another process, which holds %s", file)
+            _logger.info("waiting for another process, which holds %s", file)
             told = True
         time.sleep(_POLL_SECONDS)
 
@@ -96,7 +96,7 @@ def _try_lock(descriptor: int, file: Path) -> bool:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in _NO_LOCKS:
-            _log.warning("%s: no locks here (%s); do not run two of these at once", file, error)
+            _logger.warning("%s: no locks here (%s); do not run two of these at once", file, error)
             return True
         if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
             return False

@@ -131,7 +131,7 @@ def _is_there(origin: _Origin, goal: Path, *, replace: bool) -> bool:
 
 def _bring(origin: _Origin, goal: Path, limits: Limits) -> None:
     """Extract beside `goal`, mark, and put the result in the place of what is there."""
-    room, old = goal.with_name(f".{goal.name}.new"), _old(goal)
+    room, old = goal.with_name(f".{goal.name}.cnnkit-new"), _old(goal)
     remove_tree(room)
     remove_tree(old)
     with origin.at_hand(goal) as (archive, marker):
@@ -155,4 +155,4 @@ def _tidy(origin: _Origin, goal: Path) -> None:
 
 
 def _old(goal: Path) -> Path:
-    return goal.with_name(f".{goal.name}.old")
+    return goal.with_name(f".{goal.name}.cnnkit-old")

@@ -142,7 +142,7 @@ class RemoteArchive:
 
 def download_path(goal: Path, key: str) -> Path:
     """Return where the download with this key lies until it is extracted to `goal`."""
-    return goal.with_name(f".{goal.name}.{key[:8]}.download")
+    return goal.with_name(f".{goal.name}.{key[:8]}.cnnkit-download")
 
 
 def _hashed(text: str) -> str:

@@ -24,6 +24,7 @@ _NOT_ON_WINDOWS = re.compile(
 _LITTER = re.compile(
     r"(^|/)(__macosx|\.ds_store|thumbs\.db|desktop\.ini|\._[^/]*)(/|$)", re.IGNORECASE
 )
+_ON_WINDOWS = os.name == "nt"
 _LONGEST, _DEEPEST = 4096, 100  # characters and folders; Linux takes no longer path
 
 
@@ -55,7 +56,7 @@ def safe_path(name: str) -> str:
     path = "/".join([part for part in path.split("/") if part not in ("", ".")])
     if _UPWARDS.search(path):
         raise UnsafeNameError("a path that leads upwards, or a name of dots and spaces alone")
-    if os.name == "nt" and _NOT_ON_WINDOWS.search(path):
+    if _ON_WINDOWS and _NOT_ON_WINDOWS.search(path):
         raise UnsafeNameError("a name that Windows cannot write")
     return path
 

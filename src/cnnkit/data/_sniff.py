@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import tarfile
 import zipfile
 from pathlib import Path
@@ -66,7 +67,7 @@ def _head(path: Path) -> bytes:
 
 def _is_text(head: bytes) -> bool:
     try:
-        head[:-4].decode()  # the last character may be cut in two
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # its last letter may be cut in two
     except UnicodeDecodeError:
         return False
     return True

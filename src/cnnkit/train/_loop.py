@@ -11,7 +11,6 @@ from torch.optim import Optimizer
 
 from cnnkit.errors import ModelError
 from cnnkit.metrics import Tally
-from cnnkit.models import ImageClassificationBase
 from cnnkit.models._base import evaluating, hook_overridden
 from cnnkit.train._loss import check_logits, denominator, guarded_loss, number_of_classes
 from cnnkit.types import Batch, LossFunction
@@ -118,10 +117,13 @@ def validate(
 ) -> dict[str, float]:
     """Figures on the validation set: exact sums, or those of the model's own hooks as given."""
     hooks = ("validation_step", "validation_epoch_end")
-    if isinstance(model, ImageClassificationBase) and any(hook_overridden(model, h) for h in hooks):
+    if any(hook_overridden(model, hook) for hook in hooks):
+        # The model may derive from an article's own base class instead of ours.
+        own_step: Any = getattr(model, hooks[0])
+        own_end: Any = getattr(model, hooks[1])
         with evaluating(model):
-            outputs = [model.validation_step(batch) for batch in batches]
-        result: Mapping[str, Any] = model.validation_epoch_end(outputs)
+            outputs = [own_step(batch) for batch in batches]
+        result: Mapping[str, Any] = own_end(outputs)
         return {name: float(torch.as_tensor(value)) for name, value in result.items()}
     totals = count(model, batches, loss, classes, threshold=threshold).totals()
     return {"val_loss": totals.loss, "val_acc": totals.accuracy}
