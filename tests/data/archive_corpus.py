@@ -164,6 +164,7 @@ _BAD_NAMES = {
     "case of a file": (["a/1.jpg", "a/1.JPG"], "'a/1.JPG' is refused: .*take for 'a/1.jpg'"),
     "case of a folder": (["Cats/1.jpg", "cats/2.jpg"], "take for 'Cats'"),
     "accents": (["caf\u00e9/1.jpg", "cafe\u0301/2.jpg"], "take for"),
+    "order of accents": (["\u03b1\u0345\u0301/1.jpg", "\u1fb4/2.jpg"], "take for"),
     "trailing dot": (["a/1.jpg", "a./2.jpg"], "take for 'a'"),
     "file as folder": (["a", "a/b"], "an earlier entry has already"),
     "folder as file": (["a/b", "a"], "an earlier entry has already"),

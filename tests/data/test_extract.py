@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from cnnkit.data import _safe_names
 from cnnkit.data._extract import Limits, extract
+from cnnkit.data._limits import Budget
 from cnnkit.data._safe_names import UnsafeNameError, is_litter, safe_path
 from cnnkit.errors import ArchiveError, ArgumentError, DataError, NotFoundError
 
@@ -158,8 +159,13 @@ def test_a_hostile_archive_is_named_and_leaves_no_trace(tmp_path: Path, name: st
     assert left(tmp_path) == [archive.name]
 
 
-def test_bombs_are_refused_by_what_is_written(tmp_path: Path) -> None:
-    """A tar announces nothing beforehand, and a zip may lie: the count is what stops both."""
+@pytest.mark.parametrize("believed", [True, False])
+def test_bombs_are_refused_by_what_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, believed: bool
+) -> None:
+    """What a zip announces may spare the work, but it is the count that stops a bomb."""
+    if not believed:
+        monkeypatch.setattr(Budget, "foresee", lambda *_: None)
     entries = [(f"{i}.bin", random.Random(i).randbytes(1_000) * 100) for i in range(20)]
     for make, limits in (
         (tar_of, Limits(max_bytes=1_000_000)),
@@ -215,6 +221,13 @@ def test_the_defaults_let_real_data_through(tmp_path: Path) -> None:
     default = Limits()
     assert default.max_files > 1_400_000
     assert default.max_bytes > 200_000_000_000
+
+
+def test_a_limit_may_be_lifted(tmp_path: Path) -> None:
+    _, maker, _ = HOSTILE["zip bomb"]
+    (tmp_path / "a").write_bytes(maker())
+    root = extract(tmp_path / "a", tmp_path / "b", limits=Limits(max_ratio=float("inf")))
+    assert (root / "a").stat().st_size == 20_000_000
 
 
 @pytest.mark.parametrize("field", ["max_bytes", "max_files", "max_ratio"])

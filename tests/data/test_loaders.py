@@ -376,6 +376,7 @@ print([labels.tolist() for _, labels in make_loader(ds, 2, num_workers=1, device
 GUARDED = 'if __name__ == "__main__":' + BODY.replace("\n", "\n    ")
 
 
+@pytest.mark.slow
 def test_scripts_that_spawn_workers(tmp_path: Path) -> None:
     numbered(6).save(tmp_path / "a.pt")
     source = str(Path(__file__).parents[2] / "src")

@@ -47,6 +47,24 @@ def test_a_file_that_nobody_holds_is_no_lock(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_was_removed_while_it_was_waited_for_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The holder before removes its file: a lock on that one would keep out nobody."""
+    flock, times = fcntl.flock, 0
+
+    def late(descriptor: int, operation: int) -> None:
+        nonlocal times
+        times += 1
+        if times == 1:
+            lock_path(tmp_path / "x").unlink()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with locked(tmp_path / "x"):
+        assert lock_path(tmp_path / "x").exists()
+
+
 def test_a_killed_process_lets_go(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     # flock from elsewhere, as proof that it is the system's own lock.
     code = """if True:

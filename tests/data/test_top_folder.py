@@ -61,7 +61,9 @@ def test_a_folder_at_the_root_goes_before_one_further_in(tmp_path: Path) -> None
 
 
 def test_parts_of_a_data_set_are_never_taken_for_classes(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"'test' and 'train', which are no classes.*folder='test'"):
+    with pytest.raises(
+        DataError, match=r"'test' and 'train', which are no classes.*folder='train'"
+    ):
         find_top_folder(tree(tmp_path, *CIFAR10))
     (tmp_path / "cifar10" / "Validation").mkdir()
     with pytest.raises(DataError, match="'Validation' and 'test' and 'train'"):

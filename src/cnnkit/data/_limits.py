@@ -57,16 +57,28 @@ class Budget:
         self._archive = archive
         self._limits = limits
         self._size = archive.stat().st_size
-        self._ceiling = min(limits.max_bytes, int(limits.max_ratio * self._size))
+        self._ceiling = min(limits.max_bytes, limits.max_ratio * self._size)
         self._bytes = self._files = 0
 
     def spend_bytes(self, count: int) -> None:
         """Count bytes that are about to be written."""
         self._bytes += count
-        self.foresee(self._bytes)
+        self._check(self._bytes)
 
     def foresee(self, total: int) -> None:
-        """Refuse a sum of bytes that the archive itself announces, before the first is written."""
+        """Refuse the sum that an archive itself announces, before the first byte is written."""
+        self._check(total)
+
+    def spend_file(self) -> None:
+        """Count a file or folder that is about to be made."""
+        self._files += 1
+        if self._files > self._limits.max_files:
+            raise LimitError(
+                f"{self._archive} holds more than max_files={self._limits.max_files:,} files and "
+                "folders; if you trust it, pass limits=Limits(max_files=…)"
+            )
+
+    def _check(self, total: int) -> None:
         if total <= self._ceiling:
             return
         if total > self._limits.max_bytes:
@@ -79,12 +91,3 @@ class Budget:
             f"max_ratio={self._limits.max_ratio:g} times as many, which bombs do; if you trust it, "
             "pass limits=Limits(max_ratio=…)"
         )
-
-    def spend_file(self) -> None:
-        """Count a file or folder that is about to be made."""
-        self._files += 1
-        if self._files > self._limits.max_files:
-            raise LimitError(
-                f"{self._archive} holds more than max_files={self._limits.max_files:,} files and "
-                "folders; if you trust it, pass limits=Limits(max_files=…)"
-            )

@@ -115,5 +115,8 @@ class NameBook:
 
 
 def _folded(path: str) -> str:
-    """Without case, and with accents in one form: a Mac writes another than Windows and Linux."""
+    """Without case, and with accents in one form: a Mac writes another than Windows and Linux.
+
+    Source: The Unicode Standard, section 3.13, canonical caseless matching.
+    """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())

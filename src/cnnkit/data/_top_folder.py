@@ -69,9 +69,10 @@ def find_top_folder(root: Path, folder: str | None = None) -> Path:
         and any(_folders(path) for path in below)
     ):
         names = " and ".join(repr(path.name) for path in below)
+        likely = next((path for path in below if path.name.lower().startswith("train")), below[0])
         raise DataError(
             f"{top} holds {names}, which are no classes but parts of a data set; say which with "
-            f"folder={below[0].name!r}"
+            f"folder={likely.name!r}"
         )
     return top
 
