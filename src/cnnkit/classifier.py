@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import datetime
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -14,20 +14,19 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from cnnkit._files import atomic_path
+from cnnkit._saved import load_saved, reading, save_whole
 from cnnkit.device import DeviceDataLoader, default_device
 from cnnkit.errors import (
     ArgumentError,
     ClassMismatchError,
     DataError,
     ModelError,
-    NotFoundError,
-    SavedFileError,
 )
-from cnnkit.metrics import Report, probabilities
+from cnnkit.metrics import Report, predicted_classes, probabilities
 from cnnkit.models import create_model
 from cnnkit.models._registry import model_spec
 from cnnkit.preprocess import Preprocess
+from cnnkit.train._loop import own_threshold
 from cnnkit.train._meeting import TrainedOn, meet, trained_on
 from cnnkit.types import PathLike
 
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Classifier", "Prediction"]
 
-_KIND, _FORMAT = "cnnkit.Classifier", 1
+_KIND, _FORMAT = "Classifier", 1
 _IMAGES_AT_ONCE = 64
 
 
@@ -69,8 +68,8 @@ class Classifier:
         classes: Class names in the order of the outputs.
         preprocess: How an image is read, resized and normalised.
         report: Figures on the test set, kept in the file.
-        threshold: For a model of two classes: from which probability on the answer is class 1.
-            By default the model's own.
+        threshold: For two classes, of one logit or two: from which probability on the answer is
+            class 1. By default the model's own for one logit, the larger of two.
         builder: For a model that is not in `list_models()`: the function or class that makes an
             empty one when called without arguments. Its dotted name is kept in the file, and
             `load` must be handed it.
@@ -106,19 +105,22 @@ class Classifier:
                 f"{type(preprocess).__name__}; models of float features have none"
             )
         self.classes = tuple(str(name) for name in classes)
+        if len(set(self.classes)) != len(self.classes):
+            raise ArgumentError(f"class names must differ, received {self.classes}")
         if report is not None and report.classes != self.classes:
             raise ClassMismatchError(
                 f"the report is on the classes {report.classes}, the classifier has {self.classes}"
             )
-        if threshold is not None and len(self.classes) != 2:
+        if threshold is not None and (len(self.classes) != 2 or not 0 <= threshold <= 1):
             raise ArgumentError(
-                f"a threshold is for two classes, this classifier has {len(self.classes)}"
+                "a threshold is a probability, 0 to 1, of the second of two classes; received "
+                f"{threshold} for {len(self.classes)} classes"
             )
         meet(model=trained_on(model), classifier=TrainedOn(self.classes, preprocess))
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.preprocess = preprocess
         self.report = report
-        self.threshold = getattr(model, "threshold", 0.5) if threshold is None else threshold
+        self.threshold = own_threshold(model) if threshold is None else float(threshold)
         self.builder = builder
         self._check_outputs()
 
@@ -191,7 +193,9 @@ class Classifier:
             images = torch.stack([self._pixels(source) for source in some])
             with torch.no_grad():
                 logits = self.model(self.preprocess(images.to(self.device)))
-            found += [self._named(row) for row in probabilities(logits).cpu()]
+            chosen = predicted_classes(logits, self.threshold).tolist()
+            rows = probabilities(logits).cpu()
+            found += [self._named(row, best) for row, best in zip(rows, chosen, strict=True)]
         return found
 
     def _pixels(self, source: Any) -> Tensor:
@@ -200,6 +204,11 @@ class Classifier:
             return self._exact_tensor(source)
         if isinstance(source, np.ndarray):
             source = _as_pillow(source)
+        if not isinstance(source, (str, os.PathLike, bytes, Image.Image)):
+            raise DataError(
+                "expected a path, the bytes of an image file, a Pillow image, a numpy array or a "
+                f"tensor, or a list of these, received {type(source).__name__}"
+            )
         return self.preprocess.read(source)
 
     def _exact_tensor(self, image: Tensor) -> Tensor:
@@ -214,21 +223,26 @@ class Classifier:
             f"received {image.dtype} of shape {tuple(image.shape)}"
         )
 
-    def _named(self, row: Tensor) -> Prediction:
+    def _named(self, row: Tensor, best: int) -> Prediction:
         if not bool(row.isfinite().all()):
             raise ModelError(
                 "the model's outputs are no numbers for this image: its weights have diverged, "
                 "train it again with a smaller learning rate"
             )
-        best = int(row[1] >= self.threshold) if len(row) == 2 else int(row.argmax())
         values = dict(zip(self.classes, row.tolist(), strict=True))
         label = self.classes[best]
         return Prediction(label, values[label], values)
 
     def _check_outputs(self) -> None:
         images = torch.zeros(1, *self.preprocess.image_shape, device=self.device)
-        with torch.no_grad():
-            logits = self.model(images)
+        try:
+            with torch.no_grad():
+                logits = self.model(images)
+        except RuntimeError as error:
+            raise ModelError(
+                f"the model does not take images of shape {tuple(images.shape)}, which its "
+                f"preprocess makes: {error}"
+            ) from error
         expected = [(1, len(self.classes))] + ([(1,)] if len(self.classes) == 2 else [])
         if not isinstance(logits, Tensor) or tuple(logits.shape) not in expected:
             shape = tuple(getattr(logits, "shape", ()))
@@ -242,19 +256,26 @@ class Classifier:
         """Write everything to one file, under a temporary name that is renamed when it is whole.
 
         Raises:
-            ModelError: The model is not in `list_models()` and no `builder` was given.
+            ModelError: The file could not say how to make the model: it is not in `list_models()`,
+                or was changed since it was made, and no `builder` was given.
         """
-        spec = model_spec(self.model)
+        spec = None if self.builder is not None else model_spec(self.model)
         if spec is None and self.builder is None:
             raise ModelError(
                 f"{type(self.model).__name__} is not in list_models(), so a file could not say how "
                 "to make it: give Classifier(…, builder=) the function that makes an empty one"
             )
-        saved = {
-            "kind": _KIND,
-            "format": _FORMAT,
+        empty = _made(*spec) if spec is not None else _drawn(self.builder)
+        misfits = _misfits(self.model.state_dict(), empty.state_dict())
+        if misfits:
+            raise ModelError(
+                f"a new {type(self.model).__name__} would not fit these weights "
+                f"({', '.join(misfits)}): give Classifier(…, builder=) the function that makes an "
+                "empty one like this"
+            )
+        parts = {
             "model": None if spec is None else {"name": spec[0], "arguments": spec[1]},
-            "builder": _dotted(self.builder) if spec is None else None,
+            "builder": None if self.builder is None else _dotted(self.builder),
             "weights": {name: t.detach().cpu() for name, t in self.model.state_dict().items()},
             "classes": list(self.classes),
             "preprocess": self.preprocess.to_dict(),
@@ -263,8 +284,7 @@ class Classifier:
             "versions": {"torch": str(torch.__version__)},
             "saved": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         }
-        with atomic_path(path) as temporary:
-            torch.save(saved, temporary)
+        save_whole(path, _KIND, _FORMAT, parts)
 
     @classmethod
     def load(
@@ -279,38 +299,25 @@ class Classifier:
         Args:
             path: The file.
             device: Where the model goes; by default `default_device()`.
-            builder: Makes the empty model, for one that is not in `list_models()`.
+            builder: Makes the empty model, for a classifier that was given one.
 
         Raises:
             NotFoundError: There is no such file.
-            SavedFileError: It is none that `save` wrote, is cut, holds pickled code, or is newer.
+            SavedFileError: It is none that `save` wrote, is cut, holds code, or is newer.
             ModelError: It needs a builder, or its weights do not fit the model.
         """
-        file = Path(path)
-        if not file.is_file():
-            raise NotFoundError(f"expected a saved classifier, but there is none at {file}")
-        try:
-            saved = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # zip, pickle and unpickling errors of many classes
-            raise SavedFileError(
-                f"{file} is not a whole saved classifier (Classifier.save writes one): {error}"
-            ) from error
-        if not isinstance(saved, dict) or saved.get("kind") != _KIND:
-            raise SavedFileError(f"{file} is not a saved classifier: Classifier.save writes one")
-        if saved["format"] > _FORMAT:
-            raise SavedFileError(
-                f"{file} has format {saved['format']}, this cnnkit reads up to {_FORMAT}: upgrade"
+        saved = load_saved(path, _KIND, _FORMAT)
+        with reading(path, _KIND):
+            model = _rebuilt(saved, path, builder)
+            report = saved["report"]
+            classifier = cls(
+                model,
+                list(saved["classes"]),
+                Preprocess.from_dict(saved["preprocess"]),
+                report=None if report is None else Report.from_dict(report),
+                threshold=saved["threshold"],
+                builder=builder,
             )
-        model = _rebuilt(saved, file, builder)
-        report = saved["report"]
-        classifier = cls(
-            model,
-            saved["classes"],
-            Preprocess.from_dict(saved["preprocess"]),
-            report=None if report is None else Report.from_dict(report),
-            builder=builder,
-        )
-        classifier.threshold = saved["threshold"]
         return classifier.to(default_device() if device is None else device)
 
     def __repr__(self) -> str:
@@ -322,27 +329,41 @@ class Classifier:
 
 
 def _rebuilt(
-    saved: Mapping[str, Any], file: Path, builder: Callable[[], nn.Module] | None
+    saved: Mapping[str, Any], file: PathLike, builder: Callable[[], nn.Module] | None
 ) -> nn.Module:
-    if saved["model"] is not None:
-        model: nn.Module = create_model(saved["model"]["name"], **saved["model"]["arguments"])
-    elif builder is not None:
-        model = builder()
-    else:
+    spec = saved["model"]
+    if spec is None and builder is None:
         raise ModelError(
             f"{file} holds a model made by {saved['builder']}, and nothing is imported by a name "
             "in a file: pass Classifier.load(path, builder=…)"
         )
-    try:
-        model.load_state_dict(saved["weights"])
-    except RuntimeError as error:
-        raise ModelError(f"the weights in {file} do not fit the model: {error}") from error
+    model = _drawn(builder) if spec is None else _made(spec["name"], spec["arguments"])
+    misfits = _misfits(saved["weights"], model.state_dict())
+    if misfits:
+        raise ModelError(f"the weights in {file} do not fit the model: {', '.join(misfits)}")
+    model.load_state_dict(saved["weights"])
     return model
 
 
-def _dotted(builder: Callable[[], nn.Module] | None) -> str | None:
-    if builder is None:
-        return None
+def _made(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    return _drawn(lambda: create_model(name, **arguments))
+
+
+def _drawn(builder: Callable[[], nn.Module] | None) -> nn.Module:
+    """An empty model; the random weights that it begins with leave no trace."""
+    assert builder is not None, "one of spec and builder is there"
+    with torch.random.fork_rng(devices=[]):
+        return builder()
+
+
+def _misfits(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    """What stands between the two, a few words for each of the first three names."""
+    shapes = [{name: tuple(tensor.shape) for name, tensor in s.items()} for s in (given, wanted)]
+    different = [n for n in {**given, **wanted} if shapes[0].get(n) != shapes[1].get(n)]
+    return [f"{n} is {shapes[0].get(n)} for {shapes[1].get(n)}" for n in different[:3]]
+
+
+def _dotted(builder: Callable[[], nn.Module]) -> str:
     return f"{builder.__module__}.{getattr(builder, '__qualname__', type(builder).__qualname__)}"
 
 

@@ -645,7 +645,7 @@ def test_a_cut_file_is_refused(tmp_path: Path) -> None:
 
 class Attack:
     def __reduce__(self) -> Any:
-        return os.mkdir, ("/tmp/cnnkit-was-attacked",)
+        return os.mkdir, ("attacked",)
 
 
 @pytest.mark.parametrize(
@@ -660,19 +660,25 @@ class Attack:
         (torch.zeros(3), "not written by ArrayDataset.save"),
     ],
 )
-def test_other_files_are_refused(content: Any, message: str, tmp_path: Path) -> None:
+def test_other_files_are_refused(
+    content: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     torch.save(content, tmp_path / "other.pt")
     with pytest.raises(SavedFileError, match=message):
         ArrayDataset.load(tmp_path / "other.pt")
-    assert not Path("/tmp/cnnkit-was-attacked").exists()
+    assert not Path("attacked").exists()
 
 
 @pytest.mark.parametrize("write", [pickle.dumps, lambda _: b"a text", lambda _: gzip.compress(b"")])
-def test_files_of_other_kinds_are_refused(write: Callable[[Any], bytes], tmp_path: Path) -> None:
+def test_files_of_other_kinds_are_refused(
+    write: Callable[[Any], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "other.pt").write_bytes(write(Attack()))
     with pytest.raises(SavedFileError, match=r"other\.pt is no whole saved ArrayDataset"):
         ArrayDataset.load(tmp_path / "other.pt")
-    assert not Path("/tmp/cnnkit-was-attacked").exists()
+    assert not Path("attacked").exists()
 
 
 def test_a_missing_file_is_not_found(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from torchvision.datasets import ImageFolder as TorchvisionFolder
 
 from cnnkit.data._arrays import ArrayDataset
 from cnnkit.data._assign import proportional_table
+from cnnkit.data._groups import GroupSides
 from cnnkit.data._split import Split, k_fold, train_val_split
 from cnnkit.data._view import DatasetView, as_labelled
 from cnnkit.errors import (
@@ -158,6 +159,8 @@ def test_stratified_split(counts: list[int], data: st.DataObject | None, seed: i
     st.lists(st.integers(3, 7), min_size=1, max_size=3),
     st.lists(st.integers(3, 12), min_size=1, max_size=2),
 )
+@example([3, 8, 5], [3, 5])  # a sample moves by way of a third side
+@example([19, 8, 4], [15, 13])  # the nearest table in squares is off by a whole sample somewhere
 def test_the_table_is_the_best_one(counts: list[int], sizes: list[int]) -> None:
     assume(sum(counts) - sum(sizes) >= len(counts))
     sizes = [sum(counts) - sum(sizes), *sizes]
@@ -358,7 +361,18 @@ def test_a_class_is_brought_to_every_side_where_groups_allow_it() -> None:
             split = train_val_split(Labels(labels, "abcd"), 0.3, groups=groups, seed=seed)
         solved += all(set(part.targets.tolist()) == kinds for part in parts_of(split))
     assert possible > 50
-    assert solved / possible > 0.85, (solved, possible)
+    assert solved / possible > 0.95, (solved, possible)
+
+
+def test_bringing_a_class_back_costs_no_other_one() -> None:
+    members = [[0, 1], [0, 0, 0, 0, 0], [2, 2]]
+    labels = np.array([label for own in members for label in own])
+    parts = GroupSides(np.repeat([0, 1, 2], [2, 5, 2]), labels, [5, 4])
+    for group, side in enumerate([0, 0, 1]):
+        parts.put(group, side)
+    assert parts.gain(0, 1) - parts.loss(0) > parts.gain(1, 1) - parts.loss(1)
+    parts.bring_back_classes([0, 2, 1])
+    assert parts.side_of == [0, 1, 1]  # the first group alone has class 1: it stays
 
 
 def test_a_lost_class_is_a_warning_that_names_it() -> None:

@@ -197,7 +197,6 @@ def test_any_number_of_classes_is_drawn_without_a_warning(number: int) -> None:
     assert len(figure.axes[0].texts) in (0, 2 * number - 1)
 
 
-@pytest.mark.xfail(reason="bug: class names are read as formulas: $ breaks the drawing")
 def test_names_are_shown_as_they_are() -> None:
     figure = plot.confusion_matrix(Report([[1, 0], [0, 1]], [r"$\foo$", "$1 to $2"]))
     figure.canvas.draw()

@@ -218,16 +218,12 @@ def test_a_loss_that_is_no_mean_is_refused() -> None:
 
 
 @pytest.mark.parametrize("threshold", [50, -0.1, float("nan")])
-@pytest.mark.xfail(reason="bug: 50 (per cent) is taken, and every answer is class 0")
 def test_a_threshold_is_a_probability(threshold: float) -> None:
     ds, net = dataset(classes=("no", "yes")), model(2, binary=True)
     with pytest.raises(ArgumentError, match=f"threshold.*{threshold}"):
         evaluate(net, loader(ds), threshold=threshold)
 
 
-@pytest.mark.xfail(
-    reason="bug: Classifier honours it for (N, 2), evaluate passes over it in silence"
-)
 def test_a_threshold_for_two_columns_of_logits() -> None:
     ds, net = dataset(classes=("no", "yes")), model(2)
     predicted = (all_logits(net, ds).softmax(1)[:, 1] >= 0.52).long()

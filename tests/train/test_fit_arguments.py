@@ -142,14 +142,12 @@ def test_epochs_are_a_positive_number(epochs: Any) -> None:
 
 
 @pytest.mark.parametrize("optimizer", [5, None, lambda _: 7])
-@pytest.mark.xfail(reason="bug: comes out as TypeError or AttributeError of the inside")
 def test_what_is_no_optimiser_is_refused(optimizer: Any) -> None:
     with pytest.raises(ArgumentError, match="optimi"):
         run(optimizer=optimizer)
 
 
 @pytest.mark.parametrize("norm", [-1.0, math.nan])
-@pytest.mark.xfail(reason="bug: a negative norm turns the gradients round, in silence")
 def test_a_clipping_norm_is_positive(norm: float) -> None:
     with pytest.raises(ArgumentError, match=f"clip_norm.*{norm}"):
         run(clip_norm=norm)
@@ -163,7 +161,6 @@ def test_an_unknown_figure_to_watch_lists_the_known_ones() -> None:
         run(net(), batches(), batches(), monitor="val_f1")
 
 
-@pytest.mark.xfail(reason="bug: unnoticed, history.best is None")
 def test_an_unknown_figure_to_watch_is_refused_without_restoring_too() -> None:
     with pytest.raises(ArgumentError, match="val_f1"):
         run(net(), batches(), batches(), monitor="val_f1", restore_best=False)
@@ -289,7 +286,6 @@ def test_labels_outside_of_a_binary_model() -> None:
         run(Binary(), batches(classes=3))
 
 
-@pytest.mark.xfail(reason="bug: index_select of the weights raises IndexError, not DataError")
 def test_a_label_that_a_weighted_loss_would_skip() -> None:
     images, labels = batches()[0]
     labels = labels.clone()
@@ -306,7 +302,6 @@ def test_a_label_that_a_weighted_loss_would_skip() -> None:
         pytest.param(lambda y: F.one_hot(y, 3).float(), id="one-hot"),
     ],
 )
-@pytest.mark.xfail(reason="bug: an error of torch's inside, for one-hot after a whole epoch")
 def test_labels_of_another_kind_are_refused(change: Any) -> None:
     images, labels = batches()[0]
     with pytest.raises(DataError, match="labels"):

@@ -194,7 +194,6 @@ def test_labels_of_any_integer_type_are_labels() -> None:
     assert len({row["train_loss"] for row in rows}) == 1
 
 
-@pytest.mark.xfail(reason="bug: labels as floats, usual for binary models, break the counting")
 def test_labels_of_a_binary_model_may_be_floats() -> None:
     images, labels = samples(20, 2)
     as_floats = fit(Linear(1), batches(images, labels.float(), 8), epochs=1, progress=False)
@@ -203,7 +202,6 @@ def test_labels_of_a_binary_model_may_be_floats() -> None:
     assert as_floats.rows[0]["train_loss"] == as_ints.rows[0]["train_loss"]
 
 
-@pytest.mark.xfail(reason="bug: samples that the loss ignores are in its denominator")
 def test_ignored_samples_are_not_in_the_denominator() -> None:
     images, labels = samples(37)
     loss = nn.CrossEntropyLoss(ignore_index=1)
@@ -214,7 +212,6 @@ def test_ignored_samples_are_not_in_the_denominator() -> None:
     assert row["train_loss"] == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.xfail(reason="bug: a batch whose weights sum to 0 makes the epoch nan (0 / 0 · 0)")
 def test_a_batch_without_weight_weighs_nothing() -> None:
     images, labels = samples(9, 3)
     labels[-1] = 1  # alone in the last batch

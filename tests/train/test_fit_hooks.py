@@ -228,7 +228,6 @@ def test_logits_of_a_training_step_must_match_the_labels() -> None:
         fit(Wrong(), batches(), epochs=1, progress=False)
 
 
-@pytest.mark.xfail(reason="bug: row 0 has no train_loss, which the course's epoch_end prints")
 def test_the_courses_epoch_end_with_a_row_before_training() -> None:
     history = fit(Course(), batches(), batches(), epochs=1, evaluate_first=True, progress=False)
     assert [row["epoch"] for row in history.rows] == [0, 1]
@@ -256,7 +255,6 @@ def test_a_base_class_of_ones_own_is_honoured_as_well() -> None:
     assert (row["val_loss"], row["val_acc"]) == (7.0, 0.5)
 
 
-@pytest.mark.xfail(reason="bug: AttributeError after a whole epoch", raises=AttributeError)
 def test_a_plain_module_with_one_hook_of_two_is_told_of_the_other() -> None:
     class Notebook(nn.Module):
         def __init__(self) -> None:

@@ -145,7 +145,6 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value"), [("rows", [{"epoch": "one"}]), ("mode", "middle"), ("rows", [{"epoch": []}])]
 )
-@pytest.mark.xfail(reason="bug: ValueError comes out, or the wrong value is taken over")
 def test_wrong_values_are_refused(tmp_path: Path, key: str, value: Any) -> None:
     path = tmp_path / "run.json"
     path.write_text(json.dumps({**history().to_dict(), key: value}), encoding="utf-8")

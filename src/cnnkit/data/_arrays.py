@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cnnkit._files import atomic_path
+from cnnkit._saved import load_saved, reading, save_whole
 from cnnkit.data._base import LabelledImages, as_labels, as_positions, checked_classes
 from cnnkit.data._foreign import classes_of, held_arrays, read_sample
 from cnnkit.data._storage import allocate, as_stored
-from cnnkit.errors import DataError, NotFoundError, SavedFileError
+from cnnkit.errors import DataError
 from cnnkit.preprocess import Preprocess
 from cnnkit.types import PathLike
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrayDataset"]
 
-_KIND, _FORMAT = "cnnkit.ArrayDataset", 1
+_KIND, _FORMAT = "ArrayDataset", 1
 
 
 class ArrayDataset(LabelledImages):
@@ -198,17 +198,14 @@ class ArrayDataset(LabelledImages):
         Args:
             path: Where to; written under a temporary name and renamed when whole.
         """
-        saved = {
-            "kind": _KIND,
-            "format": _FORMAT,
+        parts = {
             "images": self.images.cpu(),
             "labels": self._targets.cpu(),
             "classes": list(self._classes),
             "preprocess": None if self._reading is None else self._reading.to_dict(),
             "paths": self._paths,
         }
-        with atomic_path(path) as temporary:
-            torch.save(saved, temporary)
+        save_whole(path, _KIND, _FORMAT, parts)
 
     @classmethod
     def load(cls, path: PathLike) -> Self:
@@ -220,28 +217,17 @@ class ArrayDataset(LabelledImages):
             NotFoundError: There is no such file.
             SavedFileError: It is none that `save` wrote, is cut, or is of a newer format.
         """
-        file = Path(path)
-        if not file.is_file():
-            raise NotFoundError(f"expected a saved ArrayDataset, but there is none at {file}")
-        try:
-            saved = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
-        except Exception as error:  # zip, pickle and mmap errors of many classes
-            raise SavedFileError(f"{file} is no whole saved ArrayDataset: {error}") from error
-        if not isinstance(saved, dict) or saved.get("kind") != _KIND:
-            raise SavedFileError(f"{file} was not written by ArrayDataset.save")
-        if saved["format"] > _FORMAT:
-            raise SavedFileError(
-                f"{file} has format {saved['format']}, this cnnkit reads up to {_FORMAT}: upgrade"
+        saved = load_saved(path, _KIND, _FORMAT, mmap=True)
+        with reading(path, _KIND):
+            read = saved["preprocess"]
+            loaded = cls(
+                saved["images"],
+                saved["labels"],
+                classes=saved["classes"],
+                preprocess=None if read is None else Preprocess.from_dict(read),
+                paths=saved["paths"],
             )
-        reading = saved["preprocess"]
-        loaded = cls(
-            saved["images"],
-            saved["labels"],
-            classes=saved["classes"],
-            preprocess=None if reading is None else Preprocess.from_dict(reading),
-            paths=saved["paths"],
-        )
-        loaded._file = os.fspath(file.resolve())
+        loaded._file = os.fspath(Path(path).resolve())
         return loaded
 
     def __reduce__(self) -> Any:

@@ -54,8 +54,9 @@ def gradients(grey: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float
     1/f).
     """
     levels = grey.astype(np.float32)
-    across = (levels[:, :, 1:] - levels[:, :, :-1]).reshape(len(grey), -1)
-    down = (levels[:, 1:] - levels[:, :-1]).reshape(len(grey), -1)
+    number, height, width = grey.shape
+    across = (levels[:, :, 1:] - levels[:, :, :-1]).reshape(number, height * (width - 1))
+    down = (levels[:, 1:] - levels[:, :-1]).reshape(number, (height - 1) * width)
     both = np.concatenate([across, down], axis=1)
     length = np.sqrt(np.einsum("nd,nd->n", both, both))[:, None]
     scaled: NDArray[np.float32] = both / np.maximum(length, 1e-6)

@@ -105,7 +105,7 @@ def check_vacant(folder: Path) -> None:
             f"expected a new or empty folder to extract to, but {folder} holds "
             f"{', '.join(map(repr, names[:3]))}{more}"
         )
-    if folder.is_mount():
+    if os.path.ismount(folder):
         raise DataError(f"{folder} is the root of a disk; extract to a folder in it")
 
 

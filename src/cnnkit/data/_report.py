@@ -1,4 +1,4 @@
-"""`DataReport`: what `check` found, as objects, as a table, and as an error where it must be one."""
+"""`DataReport`: what `check` found, as objects, as a table, and as an error where need be."""
 
 from __future__ import annotations
 
@@ -75,7 +75,8 @@ class Finding:
 
     def lines(self) -> list[str]:
         """The message, and the first of the samples below it."""
-        examples = [" = ".join(map(str, group[:_SHOWN])) for group in self.groups[:_SHOWN]]
+        sign = " ≈ " if self.kind.startswith("near") else " = "
+        examples = [sign.join(map(str, group[:_SHOWN])) for group in self.groups[:_SHOWN]]
         more = len(self.groups) - len(examples)
         return [
             f"{self.kind}: {self.message}",
@@ -168,8 +169,9 @@ class DataReport:
         if self.errors:
             lines = [line for finding in self.errors for line in finding.lines()]
             raise DataError(
-                f"the data has {counted(len(self.errors), 'kind')} of errors "
-                "(print the report for the rest, `errors` has every sample):\n" + "\n".join(lines)
+                f"the data has errors of {counted(len(self.errors), 'kind')} (`errors` of the "
+                "report has every sample, printing it shows warnings as well):\n"
+                + "\n".join(lines)
             )
         if self.warnings:
             found = "; ".join(f"{finding.kind}: {finding.message}" for finding in self.warnings)

@@ -68,7 +68,7 @@ class Signatures:
         self.spread[place] = signature.spread
         self.modes[place] = self._mode_number(signature.mode)
         self.readable[place] = True
-        if self.near and signature.grey is not None:
+        if self.near and signature.grey is not None and signature.colour is not None:
             self.grey[place], self.colour[place] = signature.grey, signature.colour
             self.comparable[place] = True
 
@@ -160,12 +160,15 @@ def _thumbnails(images: Tensor) -> tuple[NDArray[np.uint8], NDArray[np.int8]]:
         alpha = floats[:, 3:] / 255
         floats = floats[:, :3] * alpha + 255 * (1 - alpha)
     elif images.shape[1] != 3:
-        floats = floats.mean(dim=1, keepdim=True).expand(-1, 3, -1, -1)
+        floats = floats.mean(dim=1, keepdim=True)
     small = F.interpolate(
         floats, size=(SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False
     )
-    luma, *chroma = torch.einsum("kc,nchw->knhw", _YCBCR, small).unbind()
-    colour = F.avg_pool2d(torch.stack(chroma, dim=1), SIDE // COLOUR_SIDE)
+    colour = torch.zeros(len(images), 2, COLOUR_SIDE, COLOUR_SIDE)
+    luma = small[:, 0]
+    if small.shape[1] == 3:
+        luma, *chroma = torch.einsum("kc,nchw->knhw", _YCBCR, small).unbind()
+        colour = F.avg_pool2d(torch.stack(chroma, dim=1), SIDE // COLOUR_SIDE)
     return (
         luma.round().clamp(0, 255).to(torch.uint8).numpy(),
         colour.round().clamp(-128, 127).to(torch.int8).numpy(),

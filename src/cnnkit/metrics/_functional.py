@@ -37,6 +37,7 @@ def probabilities(logits: Tensor) -> Tensor:
         >>> probabilities(torch.tensor([0.0]))
         tensor([[0.5000, 0.5000]])
     """
+    _check_logits(logits)
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if logits.ndim == 1:
         # sigmoid(-x) keeps the digits that 1 - sigmoid(x) loses where sigmoid(x) is nearly 1.
@@ -44,29 +45,31 @@ def probabilities(logits: Tensor) -> Tensor:
     return torch.softmax(logits, dim=1)
 
 
-def predicted_classes(logits: Tensor, threshold: float = 0.5) -> Tensor:
+def predicted_classes(logits: Tensor, threshold: float | None = None) -> Tensor:
     """The class that each row of logits says, int64 (N,).
 
     Args:
-        logits: Float (N, C): the largest one, the first of equal ones. Float (N,): class 1 where
-            the probability is at least `threshold`.
-        threshold: Between 0 and 1; for binary logits (N,) only.
+        logits: Float (N, C): the largest one, the first of equal ones. Float (N,) with one logit
+            a sample: class 1 where its probability is at least a half.
+        threshold: For two classes, of one logit or two: class 1 where its probability is at least
+            this, between 0 and 1.
 
     Raises:
+        ArgumentError: The threshold is no probability, or there are more than two classes.
         DataError: The logits have another shape. (N, 1) is refused: its argmax is always 0.
 
     Example:
         >>> predicted_classes(torch.tensor([[0.1, 2.0], [3.0, 0.0]]))
         tensor([1, 0])
     """
-    if logits.ndim == 1:
-        return (torch.sigmoid(logits.float()) >= threshold).long()
-    if logits.ndim != 2 or logits.shape[1] < 2:
-        raise DataError(
-            "expected logits of shape (N, classes), or (N,) for one logit a sample, "
-            f"received {tuple(logits.shape)}"
-        )
-    return logits.argmax(dim=1)
+    _check_logits(logits)
+    if threshold is None:
+        return (logits >= 0).long() if logits.ndim == 1 else logits.argmax(dim=1)
+    if not 0 <= threshold <= 1:
+        raise ArgumentError(f"threshold must be a probability, 0 to 1, received {threshold}")
+    if logits.ndim == 2 and logits.shape[1] != 2:
+        raise ArgumentError(f"a threshold is for two classes, received logits of {logits.shape[1]}")
+    return (probabilities(logits)[:, 1] >= threshold).long()
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -145,7 +148,7 @@ def confusion_matrix(predicted: Tensor, true: Tensor, num_classes: int) -> Tenso
                 f"{name} classes must be 0 to {num_classes - 1}, received "
                 f"{int(classes.min())} to {int(classes.max())}"
             )
-    return count_pairs(predicted, true, num_classes)
+    return count_pairs(predicted.long(), true.long(), num_classes)
 
 
 def count_pairs(predicted: Tensor, true: Tensor, num_classes: int) -> Tensor:
@@ -189,6 +192,14 @@ def precision_recall_f1(matrix: Tensor, *, zero_division: float = math.nan) -> C
         f1=ratio(2 * hits, predicted + support),
         support=support.long(),
     )
+
+
+def _check_logits(logits: Tensor) -> None:
+    if logits.ndim not in (1, 2) or (logits.ndim == 2 and logits.shape[1] < 2):
+        raise DataError(
+            "expected logits of shape (N, classes), or (N,) for one logit a sample, "
+            f"received {tuple(logits.shape)}"
+        )
 
 
 def _same_number(name: str, values: Tensor, labels: Tensor) -> None:

@@ -142,9 +142,11 @@ class Report:
                 raise SavedFileError(
                     f"this report has format {values['format']}, this cnnkit reads up to {_FORMAT}"
                 )
-            loss = math.nan if values["loss"] is None else values["loss"]
+            loss = math.nan if values["loss"] is None else float(values["loss"])
             return cls(values["confusion_matrix"], values["classes"], loss)
-        except (KeyError, TypeError) as error:
+        except SavedFileError:
+            raise
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise SavedFileError(f"these are not the figures of a Report: {error!r}") from error
 
     def to_json(self, path: PathLike | None = None) -> str:
@@ -205,5 +207,8 @@ def _percent(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{100 * value:.1f}%"
 
 
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _or_none(value: float) -> float | str | None:
+    """JSON has no nan and no infinity: None and "inf" stand for them."""
+    if math.isnan(value):
+        return None
+    return value if math.isfinite(value) else str(value)

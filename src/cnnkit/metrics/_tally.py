@@ -35,7 +35,7 @@ class Tally:
 
     Args:
         num_classes: C.
-        threshold: From which probability on a binary logit says class 1.
+        threshold: For two classes, as `predicted_classes` takes it.
 
     Example:
         >>> tally = Tally(2)
@@ -46,7 +46,7 @@ class Tally:
         (0.5, 0.667)
     """
 
-    def __init__(self, num_classes: int, *, threshold: float = 0.5) -> None:
+    def __init__(self, num_classes: int, *, threshold: float | None = None) -> None:
         self.num_classes = num_classes
         self.threshold = threshold
         self._losses: list[Tensor] = []
@@ -63,7 +63,16 @@ class Tally:
         self._weights.append(weight)
 
     def add_predictions(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch's logits, (N, C) or (N,), and its labels, int64 (N,)."""
+        """Add a batch's logits, (N, C) or (N,), and its labels, (N,).
+
+        Raises:
+            DataError: The logits are of another number of classes.
+        """
+        given = 2 if logits.ndim == 1 else logits.shape[-1]
+        if given != self.num_classes:
+            raise DataError(
+                f"expected logits of {self.num_classes} classes, received {tuple(logits.shape)}"
+            )
         self._logits.append(logits.detach())
         self._labels.append(labels)
         self._rows += len(labels)
@@ -89,13 +98,14 @@ class Tally:
             return Totals(float("nan"), matrix)
         losses = torch.stack(self._losses).cpu().double()
         weights = torch.stack([torch.as_tensor(w) for w in self._weights]).cpu().double()
-        return Totals(float((losses * weights).sum() / weights.sum()), matrix)
+        # A batch that weighs nothing has no mean loss (0 / 0), and nothing to add.
+        return Totals(float((losses * weights)[weights != 0].sum() / weights.sum()), matrix)
 
     def _count(self) -> None:
         if not self._logits:
             return
         predicted = predicted_classes(torch.cat(self._logits), self.threshold)
-        labels = torch.cat(self._labels)
+        labels = torch.cat(self._labels).long()  # a binary loss takes floats as well
         outside = (labels < 0) | (labels >= self.num_classes)
         matrix = count_pairs(predicted, labels.masked_fill(outside, 0), self.num_classes)
         missed = outside.sum()

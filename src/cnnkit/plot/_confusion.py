@@ -45,6 +45,8 @@ def confusion_matrix(report: Report, *, ax: Axes | None = None) -> Figure:
         range(number), report.classes, rotation=rotation, ha="right" if rotation else "center"
     )
     axis.set_yticks(range(number), report.classes)
+    for label in (*axis.get_xticklabels(), *axis.get_yticklabels()):
+        label.set_parse_math(False)  # a class may be named "$1 to $2"
     if number > _MOST_WITH_NUMBERS:
         axis.tick_params(labelsize=max(3, 8 - number // 25))
     axis.set(xlabel="predicted class", ylabel="true class")

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from cnnkit.metrics import Report
-from cnnkit.train._loop import count
+from cnnkit.train._loop import count, own_threshold
 from cnnkit.train._loss import default_loss, module_of
 from cnnkit.train._meeting import as_device_loader, meet, trained_on
 from cnnkit.types import LossFunction
@@ -32,8 +32,8 @@ def evaluate(
         model: Any module that returns logits (N, C), or (N,) with one logit a sample.
         loader: Of `make_loader`, or any iterable of batches ``(images, labels)``.
         loss: As for `fit`.
-        threshold: From which probability on a binary logit says class 1; by default the model's
-            own `threshold`, or 0.5.
+        threshold: For two classes, of one logit or two: from which probability on the answer is
+            class 1. By default the model's own `threshold` for one logit, the larger of two.
 
     Returns:
         `Report`, which prints as a table.
@@ -54,7 +54,7 @@ def evaluate(
     classes = meet(model=trained_on(model), loader=wrapped)
     model.to(wrapped.device)
     if threshold is None:
-        threshold = getattr(model, "threshold", 0.5)
+        threshold = own_threshold(model)
     loss_function = module_of(loss or default_loss(model), wrapped.device)
     tally = count(model, wrapped, loss_function, classes, threshold=threshold)
     names = classes or tuple(str(label) for label in range(tally.num_classes))

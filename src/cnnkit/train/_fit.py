@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterable, Iterator
@@ -16,8 +15,14 @@ from cnnkit._progress import progress_bar
 from cnnkit.device import DeviceDataLoader
 from cnnkit.errors import ArgumentError
 from cnnkit.models._base import hook_overridden
-from cnnkit.train._history import History, Row, epoch_line
-from cnnkit.train._loop import make_step, train_epoch, validate
+from cnnkit.train._history import History, Row, epoch_line, is_sound
+from cnnkit.train._loop import (
+    make_step,
+    overrides_validation,
+    own_threshold,
+    train_epoch,
+    validate,
+)
 from cnnkit.train._loss import default_loss, module_of
 from cnnkit.train._meeting import as_device_loader, meet, remember
 from cnnkit.train._optimizers import OptimizerChoice, make_optimizer
@@ -50,7 +55,7 @@ def fit(
     (`ImageClassificationBase`) are called and their figures recorded as given.
 
     Args:
-        model: Trained in place; at the end the best weights are in it.
+        model: Trained in place; at the end the best weights are in it, and it is in eval mode.
         train_loader: Of `make_loader`, or any iterable of batches (a `DataLoader`).
         val_loader: Likewise; watched after each epoch, in eval mode.
         epochs: How often each training sample is seen.
@@ -63,7 +68,8 @@ def fit(
         monitor: The figure that decides which epoch is best: `val_loss` where there is a
             val_loader. Losses are best when small, other figures when large.
         restore_best: Put the weights of the best epoch back at the end. Without a val_loader and
-            without `monitor` the last ones stay.
+            without `monitor` the last ones stay. Where the loss becomes nan or infinite, the run
+            ends and the best weights are put back, or else those of the last sound epoch.
         evaluate_first: Begin the history with a row for epoch 0, before any training.
         progress: Print one line an epoch, and show a bar where the extra `progress` is installed.
         seed: Of dropout and whatever else draws from torch's global generators while training;
@@ -87,8 +93,7 @@ def fit(
         >>> [round(row["epoch"]) for row in history.rows], history.stop_reason
         ([1, 2], 'finished')
     """
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        raise ArgumentError(f"epochs must be a positive int, received {epochs!r}")
+    _check_numbers(epochs, clip_norm)
     train = as_device_loader(train_loader)
     val = None if val_loader is None else as_device_loader(val_loader, train.device)
     classes = meet(train_loader=train, val_loader=val)
@@ -96,17 +101,19 @@ def fit(
     chosen = make_optimizer(optimizer, model, lr)
     loss_function = module_of(loss or default_loss(model), train.device)
     step = make_step(model, loss_function, classes)
-    threshold: float = getattr(model, "threshold", 0.5)
+    threshold = own_threshold(model)
     history = History(monitor=monitor or (None if val is None else "val_loss"))
-    best = _Best(model, history) if restore_best and history.monitor else None
+    kept = _Kept(model, history, restore_best=restore_best)
+    if val is not None:
+        overrides_validation(model)  # speaks up before the first epoch, not after it
 
     def close(row: Row, started: float) -> None:
         if val is not None:
+            val.set_epoch(int(row["epoch"]))
             row.update(validate(model, val, loss_function, classes, threshold=threshold))
         row.update(lr=chosen.param_groups[0]["lr"], seconds=time.perf_counter() - started)
         history.rows.append(row)
-        if best is not None:
-            best.look()
+        kept.look()
         _tell(model, row, epochs, progress)
 
     with _seeded(seed, train.device):
@@ -134,50 +141,60 @@ def fit(
                 break
         else:
             history.stop_reason = "finished"
-    if best is not None:
-        best.restore()
+    kept.restore()
+    model.eval()
     remember(model, classes, train)
     return history
 
 
 def _tell(model: nn.Module, row: Row, epochs: int, progress: bool) -> None:
     """Print the epoch's line, unless the model says it in its own way."""
-    if hook_overridden(model, "epoch_end"):
+    # The row before any training has no training figures, which such a hook would print.
+    if hook_overridden(model, "epoch_end") and row["epoch"]:
         model.epoch_end(int(row["epoch"]), dict(row))  # type: ignore[operator]
     elif progress:
         print(epoch_line(row, epochs), flush=True)  # noqa: T201
 
 
-class _Best:
-    """Keeps the weights of the best epoch so far; before any, the initial ones."""
+class _Kept:
+    """The weights to go back to: of the best epoch, or of the last one whose figures are numbers.
 
-    def __init__(self, model: nn.Module, history: History) -> None:
+    Before any epoch has ended these are the initial weights.
+    """
+
+    def __init__(self, model: nn.Module, history: History, *, restore_best: bool) -> None:
         self.model, self.history = model, history
-        self.epoch: int | None = None
+        self.best_only = restore_best and history.monitor is not None
+        self.epoch = 0
         self.weights = self._copy()
 
     def look(self) -> None:
-        """Keep the weights if the epoch that has just ended is the best one.
+        """Keep the weights if the epoch that has just ended is one to go back to.
 
         Raises:
             ArgumentError: No such figure is known as the one to watch.
         """
-        row, latest = self.history.best, self.history.rows[-1]
-        if row is None and latest["epoch"] and self.history.monitor not in latest:
-            raise ArgumentError(
-                f"monitor={self.history.monitor!r} is not among the figures {list(latest)}"
-            )
-        if row is not None and row is latest:
-            self.epoch, self.weights = int(row["epoch"]), self._copy()
+        monitor, latest = self.history.monitor, self.history.rows[-1]
+        if monitor is not None and monitor not in latest and latest["epoch"]:
+            raise ArgumentError(f"monitor={monitor!r} is not among the figures {list(latest)}")
+        if self.history.best is latest if self.best_only else is_sound(latest):
+            self.epoch, self.weights = int(latest["epoch"]), self._copy()
 
     def restore(self) -> None:
-        """Put the best weights into the model, where they are not the last ones."""
+        """Put the kept weights into the model, where they are not those of the last epoch."""
         if self.epoch != self.history.rows[-1]["epoch"]:
             self.model.load_state_dict(self.weights)
-            self.history.restored = self.epoch or 0
+            self.history.restored = self.epoch
 
     def _copy(self) -> dict[str, Tensor]:
-        return {name: copy.deepcopy(t.detach()) for name, t in self.model.state_dict().items()}
+        return {name: t.detach().clone() for name, t in self.model.state_dict().items()}
+
+
+def _check_numbers(epochs: int, clip_norm: float | None) -> None:
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise ArgumentError(f"epochs must be a positive int, received {epochs!r}")
+    if clip_norm is not None and not clip_norm > 0:
+        raise ArgumentError(f"clip_norm must be positive, received {clip_norm}")
 
 
 @contextmanager

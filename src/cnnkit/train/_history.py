@@ -56,11 +56,15 @@ class History:
 
     @property
     def best(self) -> Row | None:
-        """The row with the best monitored figure, the first of equal ones; None without any."""
+        """The row with the best monitored figure, the first of equal ones; None without any.
+
+        An epoch with a figure that is no number is never the best: outputs that are nan have an
+        accuracy all the same.
+        """
         if self.monitor is None:
             return None
         sign = 1 if self.mode == "min" else -1
-        rated = [row for row in self.rows if not math.isnan(row.get(self.monitor, math.nan))]
+        rated = [row for row in self.rows if self.monitor in row and is_sound(row)]
         return min(rated, key=lambda row: sign * row[self.monitor or ""], default=None)
 
     def column(self, name: str) -> list[float]:
@@ -106,9 +110,13 @@ class History:
                     f"{path} has format {saved['format']}, this cnnkit reads up to {_FORMAT}"
                 )
             history = cls(monitor=saved["monitor"], mode=saved["mode"])
+            if history.mode not in ("min", "max"):
+                raise ValueError(f"mode {history.mode!r}")
             history.rows = [_read_row(row) for row in saved["rows"]]
             history.stop_reason, history.restored = saved["stop_reason"], saved["restored"]
-        except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        except SavedFileError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise SavedFileError(f"{path} holds no history: {error!r}") from error
         return history
 
@@ -123,6 +131,11 @@ class History:
 
     def __repr__(self) -> str:
         return f"History({len(self.rows)} epochs, stop_reason={self.stop_reason!r})"
+
+
+def is_sound(row: Row) -> bool:
+    """Whether every figure of the row is a number, neither nan nor infinite."""
+    return all(math.isfinite(value) for value in row.values())
 
 
 def default_mode(monitor: str | None) -> Literal["min", "max"]:
@@ -148,7 +161,7 @@ def _plain(value: float) -> float | str:
 
 
 def _read_row(row: dict[str, Any]) -> Row:
-    return {name: float(value) if isinstance(value, str) else value for name, value in row.items()}
+    return {n: v if isinstance(v, (int, float)) else float(v) for n, v in row.items()}
 
 
 def _written(text: str, path: PathLike | None) -> str:

@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from cnnkit.errors import ModelError
+from cnnkit.errors import DataError, ModelError
 from cnnkit.metrics import Tally
 from cnnkit.models._base import evaluating, hook_overridden
-from cnnkit.train._loss import check_logits, denominator, guarded_loss, number_of_classes
+from cnnkit.train._loss import check_outputs, guarded_loss, number_of_classes
 from cnnkit.types import Batch, LossFunction
 
 __all__ = ["Step", "make_step", "train_epoch", "validate"]
+
+_VALIDATION = ("validation_step", "validation_epoch_end")
 
 #: A batch -> (loss, logits, what the loss was divided by); logits None where a hook keeps them.
 Step: TypeAlias = "Callable[[Batch], tuple[Tensor, Tensor | None, float | Tensor]]"
@@ -28,8 +30,9 @@ def make_step(model: nn.Module, loss: LossFunction, classes: tuple[str, ...] | N
     def step(batch: Batch) -> tuple[Tensor, Tensor | None, float | Tensor]:
         images, labels = batch
         logits = model(images)
-        check_logits(logits, labels, num_classes)
-        return guarded_loss(loss, logits, labels), logits, denominator(loss, labels)
+        check_outputs(logits, labels, num_classes)
+        value, weight = guarded_loss(loss, logits, labels)
+        return value, logits, weight
 
     def own_step(batch: Batch) -> tuple[Tensor, Tensor | None, float | Tensor]:
         result: Any = model.training_step(batch)  # type: ignore[operator]
@@ -40,7 +43,7 @@ def make_step(model: nn.Module, loss: LossFunction, classes: tuple[str, ...] | N
                 f"received {type(value).__name__} of shape {tuple(getattr(value, 'shape', ()))}"
             )
         if logits is not None:
-            check_logits(logits, batch[1], num_classes)
+            check_outputs(logits, batch[1], num_classes)
         return value, logits, len(batch[1])
 
     return own_step if hook_overridden(model, "training_step") else step
@@ -52,7 +55,7 @@ def train_epoch(
     optimizer: Optimizer,
     *,
     clip_norm: float | None = None,
-    threshold: float = 0.5,
+    threshold: float | None = None,
     after_batch: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
     """Train on each batch once and return the epoch's figures.
@@ -75,7 +78,7 @@ def train_epoch(
             tally.add_predictions(logits, batch[1])
         after_batch()
     if tally is None:
-        raise ModelError("the training loader yielded no batch: there is nothing to train on")
+        raise DataError("the training loader yielded no batch: there is nothing to train on")
     totals = tally.totals()
     figures = {"train_loss": totals.loss}
     if int(totals.matrix.sum()):  # a training_step that returns the loss alone has no accuracy
@@ -89,7 +92,7 @@ def count(
     loss: LossFunction,
     classes: tuple[str, ...] | None,
     *,
-    threshold: float = 0.5,
+    threshold: float | None = None,
 ) -> Tally:
     """Add up loss and predictions over batches, in eval mode and without gradients."""
     tally: Tally | None = None
@@ -97,14 +100,34 @@ def count(
     with evaluating(model):
         for images, labels in batches:
             logits = model(images)
-            check_logits(logits, labels, num_classes)
+            check_outputs(logits, labels, num_classes)
             if tally is None:
                 tally = Tally(number_of_classes(logits), threshold=threshold)
-            tally.add_loss(guarded_loss(loss, logits, labels), denominator(loss, labels))
+            tally.add_loss(*guarded_loss(loss, logits, labels))
             tally.add_predictions(logits, labels)
     if tally is None:
-        raise ModelError("the loader yielded no batch: there is nothing to evaluate on")
+        raise DataError("the loader yielded no batch: there is nothing to evaluate on")
     return tally
+
+
+def own_threshold(model: nn.Module) -> float | None:
+    """The threshold of a model with one logit, where it has one."""
+    return getattr(model, "threshold", None) if getattr(model, "binary", False) else None
+
+
+def overrides_validation(model: nn.Module) -> bool:
+    """Whether the model brings validation hooks of its own.
+
+    Raises:
+        ModelError: A module that does not derive from `ImageClassificationBase` has one of two.
+    """
+    missing = [hook for hook in _VALIDATION if not hasattr(model, hook)]
+    if len(missing) == 1:
+        raise ModelError(
+            f"{type(model).__name__} has no {missing[0]}: define both {' and '.join(_VALIDATION)}, "
+            "or derive it from ImageClassificationBase, which has them"
+        )
+    return any(hook_overridden(model, hook) for hook in _VALIDATION)
 
 
 def validate(
@@ -113,14 +136,13 @@ def validate(
     loss: LossFunction,
     classes: tuple[str, ...] | None,
     *,
-    threshold: float = 0.5,
+    threshold: float | None = None,
 ) -> dict[str, float]:
     """Figures on the validation set: exact sums, or those of the model's own hooks as given."""
-    hooks = ("validation_step", "validation_epoch_end")
-    if any(hook_overridden(model, hook) for hook in hooks):
+    if overrides_validation(model):
         # The model may derive from an article's own base class instead of ours.
-        own_step: Any = getattr(model, hooks[0])
-        own_end: Any = getattr(model, hooks[1])
+        own_step: Any = getattr(model, _VALIDATION[0])
+        own_end: Any = getattr(model, _VALIDATION[1])
         with evaluating(model):
             outputs = [own_step(batch) for batch in batches]
         result: Mapping[str, Any] = own_end(outputs)

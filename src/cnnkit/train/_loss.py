@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from cnnkit.errors import ArgumentError, DataError, ModelError
 from cnnkit.types import LossFunction
 
-__all__ = ["check_logits", "denominator", "guarded_loss"]
+__all__ = ["check_outputs", "denominator", "guarded_loss"]
 
 
 def denominator(loss: LossFunction | None, labels: Tensor) -> float | Tensor:
@@ -26,28 +26,42 @@ def denominator(loss: LossFunction | None, labels: Tensor) -> float | Tensor:
             f"the loss must return the mean of a batch, received reduction={reduction!r}: "
             'make it with reduction="mean"'
         )
-    if isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)) and loss.weight is not None:
-        return loss.weight.index_select(0, labels).sum()
-    return len(labels)
+    if not isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)):
+        return len(labels)
+    counts: Tensor | None = None if loss.ignore_index < 0 else labels != loss.ignore_index
+    if loss.weight is not None:
+        weights = loss.weight.index_select(0, labels)
+        counts = weights if counts is None else weights * counts
+    return len(labels) if counts is None else counts.sum()
 
 
-def guarded_loss(loss: LossFunction, logits: Tensor, labels: Tensor) -> Tensor:
-    """Call the loss; labels outside the classes get an error that says which."""
-    if isinstance(loss, nn.BCEWithLogitsLoss):
-        labels = labels.to(logits.dtype)
+def guarded_loss(
+    loss: LossFunction, logits: Tensor, labels: Tensor
+) -> tuple[Tensor, float | Tensor]:
+    """Call the loss and return it with its denominator.
+
+    Raises:
+        DataError: A label is outside the classes; the message says which.
+    """
+    given = labels.to(logits.dtype) if isinstance(loss, nn.BCEWithLogitsLoss) else labels
     try:
-        return loss(logits, labels)
+        return loss(logits, given), denominator(loss, labels)
     except IndexError as error:
+        lowest, highest = int(labels.min()), int(labels.max())
+        number = number_of_classes(logits)
+        if lowest >= 0 and highest < number:
+            raise  # the loss's own
         raise DataError(
-            f"labels {int(labels.min())} to {int(labels.max())} do not fit a model with "
-            f"{logits.shape[-1]} outputs: labels go from 0 to {logits.shape[-1] - 1}"
+            f"labels {lowest} to {highest} do not fit a model with {number} outputs: "
+            f"labels go from 0 to {number - 1}"
         ) from error
 
 
-def check_logits(logits: object, labels: Tensor, num_classes: int | None) -> None:
-    """Refuse outputs that do not match the classes, before a loss hides it.
+def check_outputs(logits: object, labels: Tensor, num_classes: int | None) -> None:
+    """Refuse outputs and labels that do not match the classes, before a loss hides it.
 
     Raises:
+        DataError: The labels are not one integer a sample.
         ModelError: The message says the shape that came and the one that is expected.
     """
     if not isinstance(logits, Tensor):
@@ -69,6 +83,12 @@ def check_logits(logits: object, labels: Tensor, num_classes: int | None) -> Non
         raise ModelError(
             f"the model's outputs do not match the classes: expected logits of shape {expected}, "
             f"received {shape}{hint}"
+        )
+    if labels.ndim != 1 or (labels.is_floating_point() and len(shape) == 2):
+        raise DataError(
+            f"expected labels as integers of shape ({len(labels)},), the index of each sample's "
+            f"class, received {labels.dtype} of shape {tuple(labels.shape)}"
+            + ("; one-hot labels become such with labels.argmax(1)" if labels.ndim == 2 else "")
         )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cnnkit.device import DeviceDataLoader
-from cnnkit.errors import ClassMismatchError, CnnkitWarning
+from cnnkit.errors import ArgumentError, ClassMismatchError, CnnkitWarning
 from cnnkit.preprocess import Preprocess
 
 __all__ = ["TrainedOn", "as_device_loader", "meet", "remember", "trained_on"]
@@ -26,7 +26,16 @@ class TrainedOn(NamedTuple):
 
 
 def as_device_loader(loader: Iterable[Any], device: torch.device | None = None) -> DeviceDataLoader:
-    """The loader itself, or a foreign one wrapped for `device` (by default the default one)."""
+    """The loader itself, or a foreign one wrapped for `device` (by default the default one).
+
+    Raises:
+        ArgumentError: It is None, or otherwise nothing to iterate over.
+    """
+    if not isinstance(loader, Iterable):
+        raise ArgumentError(
+            f"expected a loader of batches, received {type(loader).__name__}"
+            + ("; the split has no such part" if loader is None else "")
+        )
     return loader if isinstance(loader, DeviceDataLoader) else DeviceDataLoader(loader, device)
 
 

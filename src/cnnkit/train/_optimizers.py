@@ -61,4 +61,15 @@ def make_optimizer(choice: OptimizerChoice, model: nn.Module, lr: float | None) 
             )
         known = _KNOWN[choice]
         return known.make(parameters, lr=known.lr if lr is None else lr, **known.options)
-    return choice(parameters) if lr is None else choice(parameters, lr=lr)
+    if not callable(choice):
+        raise ArgumentError(
+            f"optimizer must be one of {tuple(_KNOWN)}, a class, an instance or a function, "
+            f"received {choice!r}"
+        )
+    made = choice(parameters) if lr is None else choice(parameters, lr=lr)
+    if not isinstance(made, Optimizer):
+        raise ArgumentError(
+            f"optimizer={choice!r} was called to make an optimiser, but returned a "
+            f"{type(made).__name__}"
+        )
+    return made
