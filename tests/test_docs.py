@@ -126,7 +126,7 @@ def test_code_of_the_page_runs(
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(1)  # as many as the machine has is many times slower when it is busy
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)  # of initial weights
             assert run_blocks(text, str(page)) > 0
     finally:

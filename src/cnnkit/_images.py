@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from cnnkit.errors import ImageReadError, NotFoundError
@@ -40,6 +40,16 @@ _FILTERS: dict[Interpolation, Image.Resampling] = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 _ORIENTATION = 0x0112  # the EXIF tag; values 5 to 8 swap width and height
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SAYS_ORIENTATION = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
 _SIXTEEN_BIT = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 _WITH_ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
 
@@ -76,8 +86,7 @@ def read_image(
     def finish(image: Image.Image) -> Image.Image:
         if 0 in image.size:
             raise ImageReadError(f"an image without pixels: {image.width} x {image.height}")
-        if _orientation(image) != 1:
-            image = ImageOps.exif_transpose(image)
+        image = _upright(image)
         image = to_mode(image, mode)
         return image if image_size is None else resized(image, image_size, resize, interpolation)
 
@@ -136,7 +145,10 @@ def to_mode(image: Image.Image, mode: Mode) -> Image.Image:
     """
     if image.mode in _SIXTEEN_BIT:
         levels = np.asarray(image).astype(np.int64).clip(0, 65535)
+        hidden = image.info.get("transparency")  # the one level that is transparent
         image = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
+        if hidden is not None:
+            image.putalpha(Image.fromarray(np.where(levels == hidden, 0, 255).astype(np.uint8)))
     elif image.mode == "LAB":
         from PIL import ImageCms
 
@@ -200,6 +212,20 @@ def _draft(image: Image.Image, image_size: tuple[int, int], resize: Resize) -> N
     side = kept * DRAFT_MARGIN
     if side < 1:
         image.draft(None, (int(image.width * side) + 1, int(image.height * side) + 1))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF block says, and forget that it said so.
+
+    Pillow's own exif_transpose writes the block anew, which fails where another tag is broken.
+    """
+    turn = _TURNS.get(_orientation(image))
+    if turn is None:
+        return image
+    image = image.transpose(turn)
+    for key in _SAYS_ORIENTATION:
+        image.info.pop(key, None)
+    return image
 
 
 def _orientation(image: Image.Image) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from cnnkit._files import atomic_path
-from cnnkit.errors import CnnkitError, ModelError, NotFoundError, SavedFileError
+from cnnkit.errors import ClassMismatchError, CnnkitError, ModelError, NotFoundError, SavedFileError
 from cnnkit.types import PathLike
 
 __all__ = ["load_saved", "reading", "save_whole"]
@@ -73,12 +73,12 @@ def reading(file: PathLike, kind: str) -> Iterator[None]:
     """Inside, a part that is missing or of another kind is an error that names the file.
 
     Raises:
-        ModelError: A model's own, with the file's name.
+        ModelError, ClassMismatchError: As they came, with the file's name.
         SavedFileError: In the place of whatever else a part's reader raised.
     """
     try:
         yield
-    except (SavedFileError, ModelError) as error:
+    except (SavedFileError, ModelError, ClassMismatchError) as error:
         if str(file) in str(error):
             raise
         raise type(error)(f"{file}: {error}") from error

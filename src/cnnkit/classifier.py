@@ -204,6 +204,8 @@ class Classifier:
             return self._exact_tensor(source)
         if isinstance(source, np.ndarray):
             source = _as_pillow(source)
+        if isinstance(source, bytearray):
+            source = bytes(source)
         if not isinstance(source, (str, os.PathLike, bytes, Image.Image)):
             raise DataError(
                 "expected a path, the bytes of an image file, a Pillow image, a numpy array or a "

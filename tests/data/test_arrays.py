@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gzip
+import io
 import os
 import pickle
 import re
@@ -623,8 +624,8 @@ def test_the_file_does_not_change_with_the_images(tmp_path: Path) -> None:
 def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ds = saved(tmp_path / "a.pt")
 
-    def full_disk(content: Any, path: Path) -> None:
-        path.write_bytes(b"half")
+    def full_disk(content: Any, path: Any) -> None:
+        path.write(b"half") if isinstance(path, io.IOBase) else Path(path).write_bytes(b"half")
         raise OSError("no space left on device")
 
     monkeypatch.setattr(torch, "save", full_disk)
@@ -649,25 +650,36 @@ class Attack:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("changes", "message"),
     [
-        ({"kind": "cnnkit.ArrayDataset", "format": 1, "images": Attack()}, "no whole saved"),
-        ({"kind": "cnnkit.Classifier", "format": 1}, "not written by ArrayDataset.save"),
-        ({"kind": "cnnkit.ArrayDataset", "format": 99}, "format 99, .* up to 1: upgrade"),
-        ({"kind": "cnnkit.ArrayDataset"}, "other.pt"),
-        ({"kind": "cnnkit.ArrayDataset", "format": 1}, "other.pt"),
-        ([1, 2], "not written by ArrayDataset.save"),
-        (torch.zeros(3), "not written by ArrayDataset.save"),
+        ({"images": Attack()}, "could be code"),
+        ({"kind": "Classifier"}, "not a saved ArrayDataset"),
+        ({"format": 99}, "format 99, .* up to 1: upgrade"),
+        ({"format": None}, "format"),
+        ({"images": None}, "images"),
+        ({"labels": None}, "labels"),
+        ({"paths": None}, "paths"),
+        ({"labels": torch.tensor([0, 1, 9, 0, 1, 2])}, "label 9 of image 2 is outside"),
+        ({"preprocess": {"mode": "RGB"}}, "image_size"),
     ],
 )
-def test_other_files_are_refused(
-    content: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_altered_files_are_refused(
+    changes: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save(content, tmp_path / "other.pt")
-    with pytest.raises(SavedFileError, match=message):
+    saved(tmp_path / "a.pt")
+    content = torch.load(tmp_path / "a.pt", weights_only=True) | changes
+    torch.save({key: part for key, part in content.items() if part is not None}, "other.pt")
+    with pytest.raises(SavedFileError, match=rf"other\.pt.*{message}"):
         ArrayDataset.load(tmp_path / "other.pt")
     assert not Path("attacked").exists()
+
+
+@pytest.mark.parametrize("content", [[1, 2], torch.zeros(3), {}], ids=["list", "tensor", "dict"])
+def test_other_tensor_files_are_refused(content: Any, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(SavedFileError, match=r"other\.pt is not a saved ArrayDataset"):
+        ArrayDataset.load(tmp_path / "other.pt")
 
 
 @pytest.mark.parametrize("write", [pickle.dumps, lambda _: b"a text", lambda _: gzip.compress(b"")])
@@ -676,7 +688,10 @@ def test_files_of_other_kinds_are_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.pt").write_bytes(write(Attack()))
-    with pytest.raises(SavedFileError, match=r"other\.pt is no whole saved ArrayDataset"):
+    with pytest.raises(
+        SavedFileError,
+        match=r"other\.pt (is not a whole saved ArrayDataset|holds more than tensors)",
+    ):
         ArrayDataset.load(tmp_path / "other.pt")
     assert not Path("attacked").exists()
 

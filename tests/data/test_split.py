@@ -473,9 +473,12 @@ def test_arguments_that_make_no_sense(kwargs: dict[str, Any], message: str) -> N
 
 def test_numpys_numbers_are_numbers() -> None:
     ds = Labels([0, 1] * 10)
-    assert len(parts_of(train_val_split(ds, np.float32(0.25)))[1]) == 5
-    assert len(parts_of(train_val_split(ds, np.int64(5), seed=np.uint8(3)))[1]) == 5
-    assert len(list(k_fold(ds, np.int32(4)))) == 4
+    quarter, five, three, four = np.float32(0.25), np.int64(5), np.uint8(3), np.int32(4)
+    split: Any = train_val_split
+    fold: Any = k_fold
+    assert len(parts_of(split(ds, quarter))[1]) == 5
+    assert len(parts_of(split(ds, five, seed=three))[1]) == 5
+    assert len(list(fold(ds, four))) == 4
 
 
 @pytest.mark.parametrize("k", [1, 0, -2, 21, True, 2.0, "5"])

@@ -93,6 +93,9 @@ class ArrayDataset(LabelledImages):
         Raises:
             DataError: A sample is no such pair, or shapes differ.
         """
+        if isinstance(ds, LabelledImages):
+            array: Self = ds.to_array(progress=False)
+            return array
         held = held_arrays(ds)
         if held is not None:
             return cls(*held, classes=classes_of(ds))
@@ -155,12 +158,12 @@ class ArrayDataset(LabelledImages):
                 self._targets[row]
             )
         if isinstance(index, slice):
-            index = torch.arange(len(self))[index]
+            index = list(range(len(self)))[index]
         return self.get_batch(as_positions(index, len(self)))
 
-    def get_batch(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+    def get_batch(self, positions: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
         """The samples at these positions: images (n, C, H, W) and labels int64 (n,)."""
-        positions = positions.to(self._images.device)
+        positions = torch.as_tensor(positions, device=self._images.device)
         rows = positions if self._rows is None else self._rows[positions]
         return self._images.index_select(0, rows), self._targets.index_select(0, positions)
 
@@ -199,8 +202,8 @@ class ArrayDataset(LabelledImages):
             path: Where to; written under a temporary name and renamed when whole.
         """
         parts = {
-            "images": self.images.cpu(),
-            "labels": self._targets.cpu(),
+            "images": _own(self.images.cpu()),
+            "labels": _own(self._targets.cpu()),
             "classes": list(self._classes),
             "preprocess": None if self._reading is None else self._reading.to_dict(),
             "paths": self._paths,
@@ -230,20 +233,37 @@ class ArrayDataset(LabelledImages):
         loaded._file = os.fspath(Path(path).resolve())
         return loaded
 
+    def __copy__(self) -> Self:
+        """A data set on the same images; not by way of `__reduce__`, which reads the file again."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        return twin
+
     def __reduce__(self) -> Any:
         if self._file is None:
             return super().__reduce__()
-        return _reopened, (type(self), self._file, self._rows, self._indices, self.origin)
+        # As a rule the rows in the file are the indices into the whole: pickle them once.
+        whole = torch.arange(len(self)) if self._rows is None else self._rows
+        indices = None if torch.equal(whole, self._indices) else self._indices
+        return _reopened, (type(self), self._file, self._rows, indices, self.origin)
 
     def __repr__(self) -> str:
         shape = "x".join(str(side) for side in self.image_shape)
         return f"ArrayDataset({self._parts()}, {self._images.dtype} {shape})"
 
 
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor in memory of its own: a view would be saved with all that it is a view of."""
+    whole = tensor.untyped_storage().nbytes() == tensor.nbytes
+    return tensor if whole else tensor.clone()
+
+
 def _reopened(
-    cls: type[ArrayDataset], file: str, rows: Tensor | None, indices: Tensor, origin: str
+    cls: type[ArrayDataset], file: str, rows: Tensor | None, indices: Tensor | None, origin: str
 ) -> ArrayDataset:
     whole = cls.load(file)
     part = whole if rows is None else whole.subset(rows)
-    part._indices, part.origin = indices, origin
+    part.origin = origin
+    if indices is not None:
+        part._indices = indices
     return part

@@ -87,6 +87,9 @@ def proportional_table(counts: Ints, sizes: Ints) -> Ints:
     Returns:
         int64 (K, S).
     """
+    assert counts.sum() == sizes.sum()
+    assert counts.min() >= len(sizes)
+    assert sizes.min() >= len(counts)  # without room for all there is no end to the moving
     exact = counts[:, None] * sizes / counts.sum()
     floor = counts[:, None] * sizes // counts.sum()
     ceiling = floor + (counts[:, None] * sizes % counts.sum() > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -63,6 +64,10 @@ class LabelledImages:
         counts = torch.bincount(self._targets.cpu(), minlength=len(self._classes)).tolist()
         return dict(zip(self._classes, counts, strict=True))
 
+    def to_array(self, *, workers: int | None = None, progress: bool = True) -> Any:
+        """The same samples as an `ArrayDataset`."""
+        raise AssertionError("each data set says this itself")
+
     def _parts(self) -> str:
         return f"{len(self)} images, {len(self._classes)} classes"
 
@@ -76,6 +81,8 @@ def as_positions(positions: Sequence[int] | Tensor | np.ndarray, length: int) ->
     rows = torch.as_tensor(positions)
     if rows.dtype == torch.bool:
         raise IndexError("expected positions, received a mask of bools: use mask.nonzero()[:, 0]")
+    if rows.is_floating_point() and rows.numel():
+        raise IndexError(f"expected positions, received {rows.dtype}")
     rows = rows.long().reshape(-1)
     rows = torch.where(rows < 0, rows + length, rows)
     outside = (rows < 0) | (rows >= length)
@@ -91,7 +98,7 @@ def as_labels(labels: Sequence[int] | Tensor | np.ndarray, number: int) -> Tenso
     Raises:
         DataError: They are no integers, have another shape, or one is negative.
     """
-    tensor = labels if isinstance(labels, Tensor) else torch.from_numpy(np.array(labels))
+    tensor = labels if isinstance(labels, Tensor) else _from_numbers(labels)
     if tensor.ndim != 1 or len(tensor) != number:
         raise DataError(
             f"expected one label an image, shape ({number},), received shape {tuple(tensor.shape)}"
@@ -107,6 +114,18 @@ def as_labels(labels: Sequence[int] | Tensor | np.ndarray, number: int) -> Tenso
         position = int(tensor.argmin())
         raise DataError(f"label {int(tensor[position])} of image {position} is negative")
     return tensor
+
+
+def _from_numbers(labels: Sequence[int] | np.ndarray) -> Tensor:
+    try:
+        array = np.array(labels)
+    except ValueError as error:  # lists of different lengths
+        raise DataError(f"expected one label an image, received nested lists: {error}") from error
+    if array.dtype.kind not in "biuf":
+        raise DataError(
+            f"labels must be integers (indices into the classes), received {array.dtype}"
+        )
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
 
 
 def checked_classes(classes: Sequence[str] | None, labels: Tensor) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from cnnkit.data._order import BatchOrder
 from cnnkit.device import derived_seed
 from cnnkit.errors import ArgumentError, DataError, TrainingError
 
-__all__ = ["BatchLoader"]
+__all__ = ["BatchLoader", "collated"]
 
 
 class BatchLoader:
@@ -35,7 +35,7 @@ class BatchLoader:
         self.order = order
         self.num_workers = num_workers
         self._epoch = 0
-        self._workers: DataLoader[Any] | None = None
+        self._idle: _Workers | None = None
 
     @property
     def batch_size(self) -> int:
@@ -53,34 +53,57 @@ class BatchLoader:
         if self.num_workers == 0:
             read = _reader(self.dataset)
             return (read(positions) for positions in self.order.batches(self._epoch))
-        if self._workers is None:
+        return self._from_workers(self._epoch)
+
+    def _from_workers(self, epoch: int) -> Iterator[Any]:
+        # Workers are kept for the next pass, but not shared with one that is still running.
+        workers, self._idle = self._idle, None
+        if workers is None:
             _check_workers_can_start(self.dataset)
-            # One DataLoader for all epochs keeps its workers; it reads the order anew each time.
-            # With no generator of its own it would draw from the global random state.
-            self._generator = torch.Generator()
-            self._workers = DataLoader(
-                _Batches(self.dataset),
-                batch_size=None,
-                sampler=_EpochSampler(self),
-                num_workers=self.num_workers,
-                persistent_workers=True,
-                generator=self._generator,
-            )
-        self._generator.manual_seed(derived_seed(self.order.seed, self._epoch))
-        return iter(self._workers)
+            workers = _Workers(self.dataset, self.order, self.num_workers)
+        try:
+            yield from workers.batches(epoch)
+        finally:
+            self._idle = workers
+
+
+class _Workers:
+    """Processes that read one pass at a time, and stay for the next."""
+
+    def __init__(self, dataset: Any, order: BatchOrder, number: int) -> None:
+        self._sampler = _EpochSampler(order)
+        # With no generator of its own it would draw from the global random state.
+        self._generator = torch.Generator()
+        self._loader: DataLoader[Any] = DataLoader(
+            _Batches(dataset),
+            batch_size=None,
+            sampler=self._sampler,
+            num_workers=number,
+            persistent_workers=True,
+            generator=self._generator,
+        )
+
+    def batches(self, epoch: int) -> Iterator[Any]:
+        self._sampler.epoch = epoch
+        self._generator.manual_seed(derived_seed(self._sampler.order.seed, epoch))
+        return iter(self._loader)
 
 
 class _EpochSampler:
-    """The batches of positions of the loader's present epoch, as lists: cheap to send."""
+    """The batches of positions of an epoch, as lists: cheap to send.
 
-    def __init__(self, loader: BatchLoader) -> None:
-        self.loader = loader
+    It must not know the loader: in a cycle the workers would live until Python looks for cycles.
+    """
+
+    def __init__(self, order: BatchOrder) -> None:
+        self.order = order
+        self.epoch = 0
 
     def __len__(self) -> int:
-        return len(self.loader)
+        return len(self.order)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for positions in self.loader.order.batches(self.loader._epoch):
+        for positions in self.order.batches(self.epoch):
             yield positions.tolist()
 
 
@@ -102,14 +125,23 @@ class _Collated:
 
     def __call__(self, positions: Tensor) -> Any:
         samples = [self.dataset[position] for position in positions.tolist()]
-        try:
-            return default_collate(samples)
-        except TypeError as error:
-            raise DataError(
-                f"samples of {type(self.dataset).__name__} cannot be put into a batch: {error}. "
-                "Give the data set a transform that returns tensors, or use "
-                "ArrayDataset.from_dataset(ds)"
-            ) from error
+        return collated(samples, self.dataset)
+
+
+def collated(samples: list[Any], dataset: Any) -> Any:
+    """Samples as a batch.
+
+    Raises:
+        DataError: They are of different sizes, or no tensors or numbers.
+    """
+    try:
+        return default_collate(samples)
+    except (TypeError, RuntimeError) as error:
+        raise DataError(
+            f"samples of {type(dataset).__name__} cannot be put into a batch: {error}. Give the "
+            "data set a transform that returns tensors of one size, or use "
+            "ArrayDataset.from_dataset(ds)"
+        ) from error
 
 
 def _reader(dataset: Any) -> Any:

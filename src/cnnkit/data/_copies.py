@@ -31,9 +31,7 @@ def findings_on_copies(survey: Survey, copies: Copies) -> Iterator[Finding]:
         survey, "error", "same image, other label", _LABELS, same, _several(labels), labels
     )
     twice = [row for group in same for row in _within(group, parts)]
-    yield from _finding(
-        survey, "warning", "same image twice", "more than once in one part", twice
-    )
+    yield from _finding(survey, "warning", "same image twice", "more than once in one part", twice)
     # Only what the bytes have not told yet: groups of several files.
     near = [group for group in _grouped(copies.near) if _several(copies.exact)(group)]
     yield from _finding(
@@ -52,10 +50,10 @@ def findings_on_copies(survey: Survey, copies: Copies) -> Iterator[Finding]:
     )
     signatures = survey.signatures
     features = int((signatures.readable & ~signatures.comparable).sum()) if signatures.near else 0
-    kinds = (copies.plain, "image", "with too little detail"), (features, "sample", "of no image")
+    kinds = (copies.plain, "image", "with too little detail"), (features, "sample", "of features")
     if copies.plain or features:
         shown = " and ".join(f"{counted(n, noun)} {what}" for n, noun, what in kinds if n)
-        yield Finding("note", "not compared", f"{shown}: only equal bytes of such are found")
+        yield Finding("note", "not compared", f"{shown}: only equal bytes of these are found")
 
 
 def picture_numbers(copies: Copies) -> list[int]:
@@ -105,9 +103,7 @@ def _within(group: NDArray[np.int64], parts: NDArray[np.int64]) -> list[NDArray[
     return [row for row in rows if len(row) > 1]
 
 
-def _one_of_each_first(
-    group: NDArray[np.int64], numbers: NDArray[np.int64]
-) -> NDArray[np.int64]:
+def _one_of_each_first(group: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """So that the few that are shown are those that differ."""
     turn = [int((numbers[:place] == number).sum()) for place, number in enumerate(numbers)]
     return group[np.argsort(turn, kind="stable")]

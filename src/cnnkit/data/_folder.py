@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import default_collate, get_worker_info
+from torch.utils.data import get_worker_info
 
 from cnnkit._images import image_header, read_image, to_tensor
 from cnnkit.data._base import LabelledImages, as_labels, as_positions, checked_classes
+from cnnkit.data._batches import collated
 from cnnkit.data._extract import Limits
 from cnnkit.data._label_file import numbered, read_label_file
 from cnnkit.data._obtain import find_top_folder, obtain
@@ -28,6 +29,7 @@ from cnnkit.preprocess import Preprocess, as_image_size
 from cnnkit.types import ImageSize, Interpolation, Mode, PathLike, Resize
 
 if TYPE_CHECKING:
+    from PIL import Image
     from typing_extensions import Self
 
     from cnnkit.data._arrays import ArrayDataset
@@ -91,6 +93,8 @@ class ImageFolder(LabelledImages):
         on_corrupt: OnCorrupt = "raise",
         exact_decode: bool = False,
     ) -> None:
+        if classes is not None:
+            classes = checked_classes(classes, torch.zeros(0, dtype=torch.int64))
         names, samples = scan(Path(root), classes)
         self._open(
             samples,
@@ -267,7 +271,15 @@ class ImageFolder(LabelledImages):
             raise IndexError(
                 f"position {index} is outside a data set of {len(self)} images"
             ) from None
-        image = read_image(
+        image = self._read(path)
+        if self.transform is not None:
+            return self.transform(image), label
+        if self._size is None:
+            self._check_size(path, image.size)
+        return to_tensor(image), label
+
+    def _read(self, path: str) -> Image.Image:
+        return read_image(
             path,
             image_size=self._size,
             mode=self._reading.mode or "RGB",
@@ -275,11 +287,6 @@ class ImageFolder(LabelledImages):
             interpolation=self._reading.interpolation,
             exact_decode=self._reading.exact_decode,
         )
-        if self.transform is not None:
-            return self.transform(image), label
-        if self._size is None:
-            self._check_size(path, image.size)
-        return to_tensor(image), label
 
     def get_batch(self, positions: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
         """The samples at these positions: uint8 (n, C, H, W) and labels int64 (n,).
@@ -290,7 +297,7 @@ class ImageFolder(LabelledImages):
         reading = self.preprocess
         if reading is None:  # one after the other: a transform may draw from a global generator
             samples = [self[row][0] for row in rows.tolist()]
-            return default_collate(samples), self._targets[rows]
+            return collated(samples, self), self._targets[rows]
         images = torch.empty((len(rows), *reading.image_shape), dtype=torch.uint8)
         # A worker process has one core; here all of them decode.
         workers = None if get_worker_info() is None else 1
@@ -355,13 +362,11 @@ class ImageFolder(LabelledImages):
 
         def verify(position: int) -> None:
             try:
-                self[position]
-            except ImageReadError as error:
+                self._read(self._paths[position])
+            except (ImageReadError, NotFoundError) as error:  # not there: a link to nothing
                 reasons[position] = str(error)
 
-        transform, self.transform = self.transform, None
         in_threads(verify, len(self), None, "verifying", progress=True)
-        self.transform = transform
         self.skipped = [(p, r) for p, r in zip(self._paths, reasons, strict=True) if r]
         if not self.skipped:
             return

@@ -26,12 +26,14 @@ def read_label_file(
     if not table.is_file():
         raise NotFoundError(f"expected a csv file, but there is none at {table}")
     with table.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.DictReader(stream)
-        columns = list(reader.fieldnames or [])
-        missing = [column for column in (path, label) if column not in columns]
-        if missing:
-            raise DataError(f"{table} has no column {missing}; its columns are {columns}")
-        rows = list(reader)
+        try:
+            reader = csv.DictReader(stream)
+            columns, rows = list(reader.fieldnames or []), list(reader)
+        except UnicodeDecodeError as error:
+            raise DataError(f"{table} is not in UTF-8: {error}; save it in that encoding") from None
+    missing = [column for column in (path, label) if column not in columns]
+    if missing:
+        raise DataError(f"{table} has no column {missing}; its columns are {columns}")
     for number, row in enumerate(rows, start=1):
         if not row[path] or not row[label]:
             raise DataError(f"row {number} of {table} has no {path!r} or no {label!r}: {row}")

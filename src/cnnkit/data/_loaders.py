@@ -84,8 +84,8 @@ def make_loader(
         raise ArgumentError(f"cache must be one of {get_args(Cache)}, received {cache!r}")
     if len(ds) == 0:
         raise DataError("a loader needs at least one sample, received an empty data set")
-    if num_workers < 0:
-        raise ArgumentError(f"num_workers must be 0 or more, received {num_workers}")
+    if not isinstance(num_workers, int) or num_workers < 0:
+        raise ArgumentError(f"num_workers must be an int, 0 or more, received {num_workers}")
     ds = _cached(ds, cache, num_workers)
     weights = _sample_weights(ds) if balanced else None
     order = BatchOrder(len(ds), batch_size, shuffle=shuffle, weights=weights, seed=seed)
@@ -172,6 +172,11 @@ def class_weights(ds: Any) -> Tensor:
         >>> class_weights(ds)
         tensor([0.6667, 2.0000])
     """
+    if not hasattr(ds, "targets") or not hasattr(ds, "classes"):
+        raise DataError(
+            f"weighting classes needs targets and classes, which {type(ds).__name__} has not: "
+            "use ArrayDataset.from_dataset(ds)"
+        )
     targets = torch.as_tensor(ds.targets).cpu()
     counts = torch.bincount(targets, minlength=len(ds.classes))
     absent = [name for name, count in zip(ds.classes, counts.tolist(), strict=True) if not count]
@@ -185,9 +190,11 @@ def _sample_weights(ds: Any) -> Tensor:
 
 
 def _cached(ds: Any, cache: Cache, num_workers: int) -> Any:
-    if not isinstance(ds, ImageFolder) or ds.preprocess is None or cache == "off":
+    if not isinstance(ds, ImageFolder) or cache == "off":
         return ds
     if cache == "auto":
+        if ds.preprocess is None:
+            return ds
         needed = len(ds) * torch.Size(ds.preprocess.image_shape).numel()
         available = available_memory()
         if num_workers or available is None or needed > available * _CACHE_SHARE:

@@ -170,8 +170,7 @@ class DataReport:
             lines = [line for finding in self.errors for line in finding.lines()]
             raise DataError(
                 f"the data has errors of {counted(len(self.errors), 'kind')} (`errors` of the "
-                "report has every sample, printing it shows warnings as well):\n"
-                + "\n".join(lines)
+                "report has every sample, printing it shows warnings as well):\n" + "\n".join(lines)
             )
         if self.warnings:
             found = "; ".join(f"{finding.kind}: {finding.message}" for finding in self.warnings)

@@ -52,25 +52,33 @@ def scan(
             "a zip is opened with ImageFolder.from_zip"
         )
     entries = [entry for entry in os.scandir(root) if _counts(entry.name)]
-    folders = sorted((e for e in entries if e.is_dir()), key=lambda e: natural_key(e.name))
+    above = frozenset(_identity(folder) for folder in (root, *root.resolve().parents))
+    folders = [entry for entry in entries if entry.is_dir() and _identity(entry.path) not in above]
+    folders.sort(key=lambda entry: natural_key(entry.name))
+    loose = sum(_is_image(entry.name) and entry.is_file() for entry in entries)
     if not folders:
-        loose = sum(_is_image(entry.name) for entry in entries)
         raise DataError(
             f"{root} has no class folders (it holds {loose} images directly): expected one folder "
             f"a class, such as {root / 'cats'} and {root / 'dogs'}"
         )
-    found = {folder.name: sorted(_images(folder.path), key=natural_key) for folder in folders}
+    found = {f.name: sorted(_images(f.path, above), key=natural_key) for f in folders}
     empty = [name for name, paths in found.items() if not paths]
     if len(empty) == len(found):
         raise DataError(
             f"none of the class folders {empty} in {root} holds an image; supported are "
             f"{', '.join(sorted(IMAGE_EXTENSIONS))}"
         )
+    if loose:
+        warnings.warn(
+            f"{loose} images directly in {root} are in no class folder, and are left out",
+            CnnkitWarning,
+            stacklevel=3,
+        )
     if empty:
         warnings.warn(
             f"class folders without an image in {root} are left out: {empty}",
             CnnkitWarning,
-            stacklevel=4,
+            stacklevel=3,
         )
     names = tuple(name for name in found if found[name]) if classes is None else tuple(classes)
     unknown = [name for name, paths in found.items() if paths and name not in names]
@@ -82,9 +90,9 @@ def scan(
     return names, [(path, labels[name]) for name, paths in found.items() for path in paths]
 
 
-def _images(folder: str) -> Iterator[str]:
+def _images(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
     """Paths of the images below a folder; a symbolic link back to a parent is not followed."""
-    pending = [(folder, frozenset({_identity(folder)}))]
+    pending = [(folder, above | {_identity(folder)})]
     while pending:
         path, parents = pending.pop()
         for entry in os.scandir(path):
@@ -94,11 +102,11 @@ def _images(folder: str) -> Iterator[str]:
                 identity = _identity(entry.path)
                 if identity not in parents:
                     pending.append((entry.path, parents | {identity}))
-            elif _is_image(entry.name):
-                yield entry.path
+            elif _is_image(entry.name) and (entry.is_file() or entry.is_symlink()):
+                yield entry.path  # a link to nothing as well: reading it says so
 
 
-def _identity(folder: str) -> tuple[int, int]:
+def _identity(folder: str | Path) -> tuple[int, int]:
     stat = Path(folder).stat()
     return stat.st_dev, stat.st_ino
 

@@ -195,7 +195,8 @@ def _warn(message: str) -> None:
 def _numbered(groups: Iterable[Hashable], total: int) -> Ints:
     """Groups as numbers in the order of their first samples, int64 (N,)."""
     # tolist: the elements of tensors and arrays do not compare by value as keys.
-    values: Any = groups.tolist() if hasattr(groups, "tolist") else list(groups)
+    given: Any = groups
+    values = given.tolist() if hasattr(given, "tolist") else list(given)
     if len(values) != total:
         raise ArgumentError(
             f"groups must have one entry a sample, {total} of them; received {len(values)}"

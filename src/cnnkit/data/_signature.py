@@ -16,7 +16,7 @@ from torch import Tensor
 from cnnkit._images import image_header, read_image
 from cnnkit.errors import ImageReadError
 
-__all__ = ["Signatures", "of_features", "of_file", "of_images"]
+__all__ = ["Signature", "Signatures", "of_features", "of_file", "of_images"]
 
 SIDE = 32  # pixels of a thumbnail: enough to tell photographs apart, 1 KB each
 COLOUR_SIDE = 8

@@ -39,7 +39,10 @@ def as_stored(images: Tensor | np.ndarray[Any, Any]) -> Tensor:
     if isinstance(images, np.ndarray):
         if images.dtype == np.uint8 and images.ndim == 4:
             images = _channels_first(images)
-        images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
+        if images.dtype.kind not in "biufc":
+            raise DataError(f"images must be uint8 (0 to 255) or float, received {images.dtype}")
+        native = images.dtype.newbyteorder("=")  # torch knows no other byte order
+        images = torch.from_numpy(np.require(images, native, ["C", "W"]))
     if not isinstance(images, Tensor):
         raise DataError(f"images must be a tensor or a numpy array, not {type(images).__name__}")
     if images.is_floating_point():
@@ -57,6 +60,11 @@ def as_stored(images: Tensor | np.ndarray[Any, Any]) -> Tensor:
         raise DataError(
             "uint8 images need shape (N, H, W) or (N, C, H, W), as numpy also (N, H, W, C); "
             f"received {tuple(images.shape)}"
+        )
+    if images.shape[3] in (3, 4) and images.shape[1] not in _COLOURS:
+        raise DataError(
+            f"images of shape {tuple(images.shape)} look like (N, H, W, C): a tensor is taken as "
+            "(N, C, H, W), so pass images.permute(0, 3, 1, 2), or the numpy array itself"
         )
     return images.contiguous()
 

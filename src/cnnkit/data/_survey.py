@@ -16,7 +16,7 @@ from cnnkit.data._arrays import ArrayDataset
 from cnnkit.data._folder import ImageFolder
 from cnnkit.data._foreign import classes_of, read_sample
 from cnnkit.data._report import Sample
-from cnnkit.data._signature import Signatures, of_features, of_file, of_images
+from cnnkit.data._signature import Signature, Signatures, of_features, of_file, of_images
 from cnnkit.data._split import Split
 from cnnkit.data._threads import in_threads
 from cnnkit.errors import ArgumentError, DataError
@@ -24,7 +24,7 @@ from cnnkit.errors import ArgumentError, DataError
 __all__ = ["Part", "Survey", "named_parts", "survey"]
 
 _AT_ONCE = 512  # images of an array in work
-_PIXELS_AT_ONCE = 1 << 22  # fewer images where they are large
+_VALUES_AT_ONCE = 1 << 22  # fewer images where they are large
 
 
 @dataclass
@@ -176,11 +176,10 @@ def _read_files(found: Survey, part: Part, progress: bool) -> None:
 def _read_array(found: Survey, part: Part, bar: Bar) -> None:
     ds: ArrayDataset = part.dataset
     values = max(1, int(np.prod(ds.image_shape)))
-    step = max(1, min(_AT_ONCE, _PIXELS_AT_ONCE // values))
+    step = max(1, min(_AT_ONCE, _VALUES_AT_ONCE // values))
     for start in range(0, len(part), step):
         images = ds.get_batch(torch.arange(start, min(start + step, len(part))))[0].cpu()
-        signatures = of_images(images) if images.dtype == torch.uint8 else of_features(images)
-        for row, signature in enumerate(signatures):
+        for row, signature in enumerate(_signatures(images)):
             found.signatures.put(part.begin + start + row, signature)
         bar.update(len(images))
 
@@ -189,30 +188,29 @@ def _read_foreign(found: Survey, part: Part, bar: Bar) -> None:
     for position in range(len(part)):
         place = part.begin + position
         try:
-            image, label = read_sample(part.dataset, position)
+            image, part.labels[position] = read_sample(part.dataset, position)
+            if image.ndim == 2 and image.dtype == torch.uint8:
+                image = image.unsqueeze(0)
+            found.signatures.put(place, _signatures(image.unsqueeze(0))[0])
         except Exception as error:  # whatever the data set's own code raises
             found.reasons[place] = _reason(error, "")
-        else:
-            part.labels[position] = label
-            pixels = _as_pixels(image)
-            signatures = of_features(image[None]) if pixels is None else of_images(pixels[None])
-            found.signatures.put(place, signatures[0])
         bar.update()
 
 
-def _as_pixels(image: Tensor) -> Tensor | None:
-    """uint8 (C, H, W), also from floats in [0, 1], as torchvision's ToTensor makes them."""
-    if image.ndim == 2 and image.dtype == torch.uint8:
-        image = image.unsqueeze(0)
-    if image.ndim != 3 or image.numel() == 0:
-        return None
-    if image.dtype == torch.uint8:
-        return image
-    if image.is_floating_point() and image.shape[0] in (1, 3, 4):
-        low, high = image.aminmax()
+def _signatures(batch: Tensor) -> list[Signature]:
+    """Of uint8 images, of floats in [0, 1] as torchvision's ToTensor makes them, or of features."""
+    if batch.dtype == torch.uint8 and batch.ndim == 4:
+        return of_images(batch)
+    values = of_features(batch)
+    if batch.is_floating_point() and batch.ndim == 4 and batch.shape[1] in (1, 3, 4):
+        low, high = batch.aminmax()
         if low >= 0 and high <= 1:
-            return (image * 255).round().to(torch.uint8)
-    return None
+            looks = of_images((batch * 255).round().to(torch.uint8))
+            return [
+                look._replace(digest=value.digest, spread=value.spread)
+                for look, value in zip(looks, values, strict=True)
+            ]
+    return values
 
 
 def _reason(error: Exception, path: str) -> str:

@@ -65,14 +65,15 @@ class ColorJitter:
             raise DataError(
                 f"ColorJitter expects 1 (grey), 3 (RGB) or 4 (RGBA) channels, received {channels}"
             )
-        colour = working(images if channels != 4 else images[:, :3])
+        # One copy, changed in place: on CPU fresh memory costs more than the arithmetic.
+        colour = working(images[:, :3]).clone()
         bounds = self._bounds()
         uniform = draw(generator, n, 4)  # all four, used or not: the stream stays the same
         amounts = torch.stack([between(u, b) for u, b in zip(uniform.T, bounds, strict=True)], 1)
         amounts = on_device(amounts, images, colour.dtype).view(n, 4, 1, 1, 1)
         for column, (change, neutral, needs_colour) in enumerate(_CHANGES):
             if bounds[column] != (neutral, neutral) and not (needs_colour and channels == 1):
-                colour = change(colour, amounts[:, column])
+                change(colour, amounts[:, column])
         colour = colour.to(images.dtype)
         return colour if channels != 4 else torch.cat([colour, images[:, 3:]], 1)
 
@@ -107,34 +108,34 @@ class GaussianNoise:
         return torch.add(working(images), noise, alpha=self.std).clamp_(0, 1).to(images.dtype)
 
 
-def _scale(images: Tensor, factor: Tensor) -> Tensor:
-    return (images * factor).clamp_(0, 1)
+def _scale(images: Tensor, factor: Tensor) -> None:
+    images.mul_(factor).clamp_(0, 1)
 
 
-def _contrast(images: Tensor, factor: Tensor) -> Tensor:
-    return _blend(images, _grey(images).mean((1, 2, 3), keepdim=True), factor)
+def _contrast(images: Tensor, factor: Tensor) -> None:
+    _blend(images, _grey(images).mean((1, 2, 3), keepdim=True), factor)
 
 
-def _saturate(images: Tensor, factor: Tensor) -> Tensor:
-    return _blend(images, _grey(images), factor)
+def _saturate(images: Tensor, factor: Tensor) -> None:
+    _blend(images, _grey(images), factor)
 
 
-def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    return (images * factor).add_(other * (1 - factor)).clamp_(0, 1)
+def _blend(images: Tensor, other: Tensor, factor: Tensor) -> None:
+    images.mul_(factor).add_(other * (1 - factor)).clamp_(0, 1)
 
 
 def _grey(images: Tensor) -> Tensor:
     """(N, 1, H, W)."""
     if images.shape[1] == 1:
         return images
-    red, green, blue = images.unbind(1)
-    return (red * _LUMA[0] + green * _LUMA[1] + blue * _LUMA[2]).unsqueeze(1)
+    red, green, blue = (images[:, c, None] for c in range(3))
+    return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
 
 
-def _shift_hue(images: Tensor, shift: Tensor) -> Tensor:
+def _shift_hue(images: Tensor, shift: Tensor) -> None:
     """Turn the hue in HSV (Smith 1978, "Color gamut transform pairs").
 
-    Back to RGB without branches: a channel is V - C·max(0, min(k, 4 - k, 1)), where C = V - min is
+    Back to RGB without branches: a channel is V - C·max(0, min(2 - |k - 2|, 1)), where C = V - min is
     the chroma and k = (n + 6·hue) mod 6 with n = 5, 3, 1 for red, green, blue.
     """
     red, green, blue = (images[:, c, None] for c in range(3))
@@ -147,9 +148,10 @@ def _shift_hue(images: Tensor, shift: Tensor) -> Tensor:
         torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
     )
     offsets = torch.arange(5, 0, -2, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
-    k = (offsets + (hue + 6 * shift)).remainder_(6)
-    weight = torch.minimum(k, 4 - k).clamp_(0, 1)
-    return (value - chroma * weight).clamp_(0, 1)
+    k = offsets + (hue + 6 * shift)
+    k.sub_(k.div(6).floor_(), alpha=6)  # k mod 6, in a third of the time of remainder
+    weight = k.sub_(2).abs_().neg_().add_(2).clamp_(0, 1)
+    torch.sub(value, weight.mul_(chroma), out=images).clamp_(0, 1)
 
 
 # What ColorJitter does in turn: function, amount that changes nothing, whether it needs colours.
