@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance
@@ -29,11 +30,12 @@ from cnnkit.data._check import check
 from cnnkit.data._folder import ImageFolder
 from cnnkit.data._report import DataReport, Sample
 
-Parts = dict[str, ImageFolder | ArrayDataset]
+Parts = dict[str, Any]  # ImageFolder or ArrayDataset
 IDX = {"train": "train", "test": "t10k"}
 
 
 def saved(image: Image.Image, quality: int | None = 92) -> bytes:
+    """The image as a JPEG file, or as a PNG where there is no quality."""
     stream = io.BytesIO()
     if quality is None:
         image.save(stream, "PNG")
@@ -43,11 +45,13 @@ def saved(image: Image.Image, quality: int | None = 92) -> bytes:
 
 
 def resized(image: Image.Image, scale: float) -> Image.Image:
+    """The image at another size."""
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     return image.resize(size, Image.Resampling.BICUBIC)
 
 
 def made_as(kind: str, parts: Parts, name: str, index: int) -> bytes:
+    """The file of a copy of one sample."""
     part = parts[name]
     if kind == SAME and isinstance(part, ImageFolder):
         return Path(part.paths[index]).read_bytes()
@@ -55,6 +59,7 @@ def made_as(kind: str, parts: Parts, name: str, index: int) -> bytes:
 
 
 def brighter(image: Image.Image, factor: float) -> Image.Image:
+    """The image with all values times `factor`, clipped."""
     return ImageEnhance.Brightness(image).enhance(factor)
 
 
@@ -92,24 +97,29 @@ def read_idx(folder: Path) -> Parts:
 
 
 def open_image(parts: Parts, name: str, index: int) -> Image.Image:
+    """One sample of a part, by name."""
     part = parts[name]
     if isinstance(part, ImageFolder):
         with Image.open(part.paths[index]) as image:
             return image.convert("RGB")
-    return Image.fromarray(part[index][0].squeeze(0).numpy())
+    pixels = part[index][0].squeeze(0).numpy()
+    return Image.fromarray(pixels)
 
 
 def peak_mib() -> float:
+    """The most memory that this process has had so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def near_groups(report: DataReport) -> list[tuple[Sample, ...]]:
+    """The pictures that are there more than once, but not byte for byte."""
     kinds = "near copy across parts", "near copy within a part"
     groups = [g for found in report.findings if found.kind in kinds for g in found.groups]
     return list({frozenset(group): group for group in groups}.values())
 
 
 def report_as_it_is(parts: Parts) -> DataReport:
+    """Check without planting, and print what it took."""
     number = sum(map(len, parts.values()))
     before, began = peak_mib(), time.perf_counter()
     report = check(**parts)
@@ -154,6 +164,7 @@ def plant(parts: Parts, known: DataReport, copies: int, seed: int, scratch: Path
 
 
 def places_of(groups: list[int]) -> dict[int, set[int]]:
+    """The samples of each picture."""
     places: dict[int, set[int]] = {}
     for place, group in enumerate(groups):
         places.setdefault(group, set()).add(place)
@@ -178,6 +189,7 @@ def draw(parts: Parts, report: DataReport, path: Path, side: int = 96, columns: 
 
 
 def main() -> None:
+    """Read the arguments and print all figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )

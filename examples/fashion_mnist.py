@@ -21,7 +21,7 @@ from cnnkit import Classifier, data, models, plot, train
 
 def main() -> None:
     """Train, report, and write pictures, figures and the classifier."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Two convolutional layers on Fashion-MNIST.")
     parser.add_argument("--data", type=Path, help="folder of the four IDX files")
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--device", help="cpu, cuda, … (default: what there is)")

@@ -15,6 +15,7 @@ import zipfile
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -25,10 +26,11 @@ from cnnkit.data import augment
 
 def write_zip(path: Path) -> None:
     """The digits as a zip of class folders: 0/0000.png, 0/0010.png, …, 9/1796.png."""
-    digits = load_digits()
+    rows, labels = load_digits(return_X_y=True)  # (1797, 64), 0 to 16
+    images = np.asarray(rows).reshape(-1, 8, 8)
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
-        for number, (pixels, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
+        for number, (pixels, digit) in enumerate(zip(images, np.asarray(labels), strict=True)):
             png = BytesIO()
             Image.fromarray((pixels * 255 / 16).astype("uint8")).save(png, "png")
             archive.writestr(f"{digit}/{number:04}.png", png.getvalue())
@@ -36,7 +38,9 @@ def write_zip(path: Path) -> None:
 
 def main() -> None:
     """Run the whole way, from the zip to a prediction in a fresh process."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="From a zip of labelled images to a shipped classifier."
+    )
     parser.add_argument("--out", type=Path, default=Path("out/quickstart"))
     parser.add_argument("--epochs", type=int, default=25)
     parser.add_argument("--device", help="cpu, cuda, … (default: what there is)")
@@ -65,7 +69,8 @@ def main() -> None:
     )
 
     # 4. What it does on digits that played no part so far.
-    assert loaders.test is not None, "the split has a test part"
+    assert split.test is not None
+    assert loaders.test is not None
     report = train.evaluate(model, loaders.test)
     print(report)
     plot.history(history).savefig(out / "history.png", dpi=150)

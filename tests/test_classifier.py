@@ -324,7 +324,7 @@ def test_a_binary_model_and_its_threshold() -> None:
 
 
 def test_a_threshold_is_for_two_classes() -> None:
-    with pytest.raises(ArgumentError, match="of two classes; received 0.5 for 3 classes"):
+    with pytest.raises(ArgumentError, match=r"of two classes; received 0\.5 for 3 classes"):
         Classifier(network(3), ["a", "b", "c"], rgb(), threshold=0.5)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, SupportsInt, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,7 @@ def _moved(obj: Any, device: torch.device) -> Any:
     return obj
 
 
-def derived_seed(*parts: int) -> int:
+def derived_seed(*parts: SupportsInt) -> int:
     """A 63-bit seed that is a function of these numbers and of nothing else."""
     numbers = tuple(int(part) for part in parts)  # numpy's numbers have another repr
     digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()

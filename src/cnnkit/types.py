@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 __all__ = [
     "Augmentation",
@@ -57,7 +58,7 @@ class LabelledDataset(Protocol):
         """Where each sample stands in the whole that this was split from, int64 (N,)."""
         ...
 
-    def subset(self, positions: Sequence[int] | Tensor) -> LabelledDataset:
+    def subset(self, positions: Sequence[int] | Tensor) -> Self:
         """The samples at these positions, in this order, as a data set of the same kind."""
         ...
 

@@ -329,6 +329,7 @@ def test_preprocess_says_how_the_images_are_read(pets: Path) -> None:
     assert ds.preprocess == Preprocess((3, 5), "L", (0,), (1,), **options)
     assert ds.subset([1]).preprocess == ds.preprocess
     assert ds.to_array(progress=False).preprocess == ds.preprocess
+    assert ds.preprocess is not None
     for position in range(5):
         assert torch.equal(ds.preprocess.read(ds.paths[position]), ds[position][0])
 

@@ -137,7 +137,7 @@ def test_the_order_is_a_function_of_seed_and_epoch() -> None:
     next(iter(ours))  # a pass that was left
     ours.set_epoch(1)
     assert visited(ours) == epochs[1]
-    assert visited(make_loader(ds, 7, shuffle=True, seed=np.int64(0), device="cpu")) == epochs[0]
+    assert visited(make_loader(ds, 7, shuffle=True, seed=np.int64(0), device="cpu")) == epochs[0]  # pyright: ignore[reportArgumentType]
 
 
 def test_another_batch_size_visits_in_the_same_order() -> None:
@@ -302,6 +302,7 @@ def test_any_number_of_workers_gives_the_same_batches(folder: Path) -> None:
     options: dict[str, Any] = {"shuffle": True, "augment": noise, "device": "cpu", "cache": "off"}
     ds = ImageFolder(folder, image_size=(16, 12), resize="crop")
     alone, one, two = (make_loader(ds, 4, num_workers=number, **options) for number in (0, 1, 2))
+    wanted: list[Any] = []
     for _ in range(2):
         wanted = list(alone)
         assert len(wanted) == 3

@@ -533,7 +533,7 @@ def test_data_sets_that_cannot_be_split() -> None:
     with pytest.raises(DataError, match="labels go from 0 to 2, but there are 2 classes"):
         train_val_split(Labels([0, 1, 2] * 5, ["a", "b"]))
     with pytest.raises(DataError, match=r"length and labels in `.targets`, received list"):
-        train_val_split([1, 2, 3])  # type: ignore[arg-type]
+        train_val_split([1, 2, 3])  # type: ignore[call-overload]
     with pytest.raises(ArgumentError, match="of 0 samples"):
         train_val_split(Labels([]))
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from cnnkit.errors import DataError
-from cnnkit.preprocess import Preprocess
 
 __all__ = ["LabelledImages", "as_labels"]
 
@@ -54,17 +53,17 @@ class LabelledImages:
         """The label of each class name."""
         return {name: label for label, name in enumerate(self._classes)}
 
-    @property
-    def preprocess(self) -> Preprocess | None:
-        """How the images are read; None where they are not uint8 images of one size."""
-        raise AssertionError("each data set says this itself")
-
     def class_counts(self) -> dict[str, int]:
         """How many samples each class has, in the order of the labels."""
         counts = torch.bincount(self._targets.cpu(), minlength=len(self._classes)).tolist()
         return dict(zip(self._classes, counts, strict=True))
 
-    def to_array(self, *, workers: int | None = None, progress: bool = True) -> Any:
+    def to_array(
+        self,
+        *,
+        workers: int | None = None,  # noqa: ARG002
+        progress: bool = True,  # noqa: ARG002
+    ) -> Any:
         """The same samples as an `ArrayDataset`."""
         raise AssertionError("each data set says this itself")
 

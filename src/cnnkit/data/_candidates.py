@@ -27,7 +27,7 @@ _COMPARE_ALL = 4096  # up to so many images, all pairs are compared, which misse
 _CORRELATED = 0.85  # gradients of near copies do so before brightness is taken out
 _MEDIAN_OF = 16384  # images, evenly spaced
 _ROWS = 4096  # images in work at once
-_PAIRS = 1 << 21  # pairs in work at once
+_PAIRS = 1 << 19  # pairs in work at once
 _BIT_COUNTS = np.array([number.bit_count() for number in range(1 << 16)], np.uint8)
 
 

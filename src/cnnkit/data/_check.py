@@ -17,7 +17,7 @@ __all__ = ["check"]
 def check(*data: Any, progress: bool = True, near: bool = True, **named: Any) -> DataReport:
     """Look through data sets and splits for what spoils training or flatters its figures.
 
-    Each sample is read and decoded once. About 1.2 KB are kept of it, whatever its size.
+    Each sample is read and decoded once; 1.2 KB of it are kept, whatever its size.
 
     Errors are certain, and make figures wrong: files that cannot be read, one image (the same
     bytes; of arrays the same pixels) in several parts or under several labels, parts whose classes
@@ -27,7 +27,7 @@ def check(*data: Any, progress: bool = True, near: bool = True, **named: Any) ->
 
     A near copy is the same picture saved anew, resized, or made a little brighter or darker. A
     perceptual hash proposes, pixels confirm. Flipped, rotated and cropped copies are not looked
-    for.
+    for, and of images below about 64 pixels, copies at half the size are not found.
 
     Args:
         *data: Any number of splits, `ImageFolder`s, `ArrayDataset`s and other map-style data sets

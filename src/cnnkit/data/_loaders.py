@@ -99,7 +99,7 @@ def make_loader(
 
 
 def make_loaders(
-    split: Split,
+    split: Split[Any],
     batch_size: int,
     *,
     augment: Augmentation | Sequence[Augmentation] = (),

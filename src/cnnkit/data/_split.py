@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Generic, overload
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
+from typing_extensions import TypeVar
 
 from cnnkit._files import atomic_path
 from cnnkit.data._saved_split import parts_from_text, read_text, text_of_parts
 from cnnkit.data._sides import fold_of_each, side_of_each, sizes_of
-from cnnkit.data._view import as_labelled
+from cnnkit.data._view import DatasetView, as_labelled
 from cnnkit.errors import DataError
 from cnnkit.types import LabelledDataset, PathLike
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 __all__ = ["Split", "k_fold", "train_val_split"]
 
 
+#: A data set of cnnkit's, whose parts are of the same kind.
+D = TypeVar("D", bound=LabelledDataset, default=Any)
+
+
 @dataclass(frozen=True, repr=False)
-class Split:
+class Split(Generic[D]):
     """The parts of one data set; `val` and `test` are None where there is no such part.
 
     Made by `train_val_split` and `k_fold`; ``Split(train_folder, val_folder)`` puts data sets
@@ -37,9 +39,9 @@ class Split:
         total: How many samples the data set had that was split; None where none was.
     """
 
-    train: LabelledDataset
-    val: LabelledDataset | None = None
-    test: LabelledDataset | None = None
+    train: D
+    val: D | None = None
+    test: D | None = None
     _: KW_ONLY
     total: int | None = None
 
@@ -63,8 +65,8 @@ class Split:
                 temporary.write_text(text, encoding="utf-8")
         return text
 
-    @classmethod
-    def from_json(cls, ds: LabelledDataset | Dataset[Any], source: PathLike) -> Self:
+    @staticmethod
+    def from_json(ds: Any, source: PathLike) -> Split[Any]:
         """Split a data set as it was split before.
 
         Args:
@@ -88,7 +90,7 @@ class Split:
         whole = as_labelled(ds)
         train, val, test = parts_from_text(whole, text, name)
         assert train is not None
-        return cls(train, val, test, total=len(whole))
+        return Split(train, val, test, total=len(whole))
 
     def __repr__(self) -> str:
         parts = {"train": self.train, "val": self.val, "test": self.test}
@@ -96,15 +98,35 @@ class Split:
         return f"Split({', '.join(shown)})"
 
 
+@overload
 def train_val_split(
-    ds: LabelledDataset | Dataset[Any],
+    ds: D,
+    val: float = ...,
+    *,
+    test: float = ...,
+    stratify: bool = ...,
+    groups: Iterable[Hashable] | None = ...,
+    seed: int = ...,
+) -> Split[D]: ...
+@overload
+def train_val_split(
+    ds: Dataset[Any],
+    val: float = ...,
+    *,
+    test: float = ...,
+    stratify: bool = ...,
+    groups: Iterable[Hashable] | None = ...,
+    seed: int = ...,
+) -> Split[DatasetView]: ...
+def train_val_split(
+    ds: Any,
     val: float = 0.2,
     *,
     test: float = 0.0,
     stratify: bool = True,
     groups: Iterable[Hashable] | None = None,
     seed: int = 0,
-) -> Split:
+) -> Split[Any]:
     """Split a data set into parts to train on, to choose by and to test on.
 
     A function of (labels, groups, seed) and of nothing else, the same with any version of numpy.
@@ -149,14 +171,32 @@ def train_val_split(
     return Split(parts["train"], parts.get("val"), parts.get("test"), total=len(whole))
 
 
+@overload
 def k_fold(
-    ds: LabelledDataset | Dataset[Any],
+    ds: D,
+    k: int = ...,
+    *,
+    stratify: bool = ...,
+    groups: Iterable[Hashable] | None = ...,
+    seed: int = ...,
+) -> Iterator[Split[D]]: ...
+@overload
+def k_fold(
+    ds: Dataset[Any],
+    k: int = ...,
+    *,
+    stratify: bool = ...,
+    groups: Iterable[Hashable] | None = ...,
+    seed: int = ...,
+) -> Iterator[Split[DatasetView]]: ...
+def k_fold(
+    ds: Any,
     k: int = 5,
     *,
     stratify: bool = True,
     groups: Iterable[Hashable] | None = None,
     seed: int = 0,
-) -> Iterator[Split]:
+) -> Iterator[Split[Any]]:
     """Yield k splits into train and val, in which each sample is in val exactly once.
 
     Sizes of the folds differ by at most one, with `stratify` in each class as well; with groups,
@@ -188,5 +228,5 @@ def k_fold(
     )
 
 
-def _part(whole: LabelledDataset, chosen: Any) -> LabelledDataset:
+def _part(whole: D, chosen: Any) -> D:
     return whole.subset(torch.from_numpy(np.flatnonzero(chosen)))

@@ -99,7 +99,7 @@ def number_of_classes(logits: Tensor) -> int:
 
 def default_loss(model: nn.Module) -> LossFunction:
     """The model's own `loss`, or cross-entropy, which is binary for logits (N,)."""
-    own = getattr(model, "loss", None)
+    own: LossFunction | None = getattr(model, "loss", None)
     return own if callable(own) else _cross_entropy
 
 

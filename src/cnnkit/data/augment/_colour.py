@@ -135,8 +135,8 @@ def _grey(images: Tensor) -> Tensor:
 def _shift_hue(images: Tensor, shift: Tensor) -> None:
     """Turn the hue in HSV (Smith 1978, "Color gamut transform pairs").
 
-    Back to RGB without branches: a channel is V - C·max(0, min(2 - |k - 2|, 1)), where C = V - min is
-    the chroma and k = (n + 6·hue) mod 6 with n = 5, 3, 1 for red, green, blue.
+    Back to RGB without branches: a channel is V - C·max(0, min(2 - |k - 2|, 1)), where C = V - min
+    is the chroma and k = (n + 6·hue) mod 6 with n = 5, 3, 1 for red, green, blue.
     """
     red, green, blue = (images[:, c, None] for c in range(3))
     value = images.amax(1, keepdim=True)
@@ -148,8 +148,7 @@ def _shift_hue(images: Tensor, shift: Tensor) -> None:
         torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
     )
     offsets = torch.arange(5, 0, -2, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
-    k = offsets + (hue + 6 * shift)
-    k.sub_(k.div(6).floor_(), alpha=6)  # k mod 6, in a third of the time of remainder
+    k = (offsets + (hue + 6 * shift)).remainder_(6)
     weight = k.sub_(2).abs_().neg_().add_(2).clamp_(0, 1)
     torch.sub(value, weight.mul_(chroma), out=images).clamp_(0, 1)
 
