@@ -78,7 +78,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def typing(session: nox.Session) -> None:
     """Check the types of everything with mypy (strict) and pyright."""
-    session.install("-e", ".[test]", *_pinned("mypy", "nox", "pyright"))
+    session.install("-e", ".[gdrive,test]", *_pinned("mypy", "nox", "pyright"))
     session.run("mypy", *session.posargs)
     session.run("pyright", *session.posargs, env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})
 

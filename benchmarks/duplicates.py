@@ -100,7 +100,8 @@ def open_image(parts: Parts, name: str, index: int) -> Image.Image:
     """One sample of a part, by name."""
     part = parts[name]
     if isinstance(part, ImageFolder):
-        with Image.open(part.paths[index]) as image:
+        image = Image.open(part.paths[index])
+        with image:
             return image.convert("RGB")
     pixels = part[index][0].squeeze(0).numpy()
     return Image.fromarray(pixels)

@@ -135,16 +135,24 @@ def _same_picture(
 def _fit(
     dark: NDArray[np.float32], bright: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Gain and offset (n,) of the line through the pixels that are not black or white."""
+    """Gain and offset (n,) of the line through the pixels that brightening has not clipped."""
     x, y = dark.reshape(len(dark), -1), bright.reshape(len(bright), -1)
-    inside = (x > 10) & (x < 245) & (y > 10) & (y < 245)
-    few = inside.mean(axis=1) < 0.1  # line art: there are no others
-    weight = np.where(few[:, None], True, inside).astype(np.float32)
+    clear = ((x < 245) & (y < 245)).astype(np.float32)
+    contrast, of_all = _contrast(x, clear), _contrast(x, np.ones_like(clear))
+    flat = contrast < 0.1 * of_all  # a flat shape on white: no line goes through one level
+    weight = np.where(flat[:, None], 1, clear)
     total = weight.sum(axis=1)
     mean_x, mean_y = (weight * x).sum(axis=1) / total, (weight * y).sum(axis=1) / total
-    x, y = x - mean_x[:, None], y - mean_y[:, None]
-    gain = (weight * x * y).sum(axis=1) / np.maximum((weight * x * x).sum(axis=1), 1e-6)
+    covariance = (weight * (x - mean_x[:, None]) * (y - mean_y[:, None])).sum(axis=1)
+    gain = covariance / np.maximum(np.where(flat, of_all, contrast), 1e-6)
     return gain, mean_y - gain * mean_x
+
+
+def _contrast(values: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sum of the squared differences from the mean, each row's."""
+    mean = (weight * values).sum(axis=1) / np.maximum(weight.sum(axis=1), 1)
+    squares: NDArray[np.float32] = (weight * (values - mean[:, None]) ** 2).sum(axis=1)
+    return squares
 
 
 def _surprising(
