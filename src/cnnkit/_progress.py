@@ -25,10 +25,13 @@ class _NoBar:
 
 
 @contextmanager
-def progress_bar(total: int | None, description: str, enabled: bool = True) -> Iterator[Bar]:
+def progress_bar(
+    total: int | None, description: str, enabled: bool = True, *, unit: str = "it"
+) -> Iterator[Bar]:
     """A bar that disappears when it is done; refreshed at most four times a second.
 
-    It is shown in a notebook or a terminal, where the extra `progress` is installed.
+    It is shown in a notebook or a terminal, where the extra `progress` is installed. Bytes, of the
+    unit "B", are shown as kB, MB or GB.
     """
     if not enabled or not (_in_notebook() or sys.stderr.isatty()):
         yield _NoBar()
@@ -38,7 +41,14 @@ def progress_bar(total: int | None, description: str, enabled: bool = True) -> I
     except ImportError:
         yield _NoBar()
         return
-    with tqdm(total=total, desc=description, leave=False, mininterval=0.25) as bar:
+    with tqdm(
+        total=total,
+        desc=description,
+        leave=False,
+        mininterval=0.25,
+        unit=unit,
+        unit_scale=unit == "B",
+    ) as bar:
         yield bar
 
 

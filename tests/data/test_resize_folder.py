@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cnnkit._images import read_image
 from cnnkit.data import ImageFolder
 from cnnkit.data import _resize as module
 from cnnkit.data._resize import resize_folder
@@ -49,8 +50,12 @@ def test_same_names_one_size_and_the_same_order_of_samples(photos: Path, tmp_pat
     assert copy.targets.tolist() == original.targets.tolist()
     assert [Path(path).name for path in copy.paths] == [Path(path).name for path in original.paths]
     assert copy[0][0].shape == (3, 20, 24)
-    formats = {Image.open(path).format for path in (tmp_path / "small").rglob("*.*g")}
-    assert formats == {"JPEG", "PNG"}
+    formats = set()
+    for path in (tmp_path / "small").rglob("*.*"):
+        if path.is_file() and not path.name.startswith("."):
+            with Image.open(path) as image:
+                formats.add(image.format)
+    assert formats == {"JPEG", "PNG", "WEBP"}
 
 
 @pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
@@ -65,10 +70,6 @@ def test_as_png_the_pixels_are_the_readers(
     assert all(name.endswith(".png") for name in files(tmp_path / "small"))
     expected = ImageFolder(photos, image_size=32, exact_decode=True, **settings)
     found = ImageFolder(tmp_path / "small", mode=mode)
-    pixels = {Path(path).stem: found[i][0] for i, path in enumerate(found.paths)}
-    for i, path in enumerate(expected.paths):
-        if Path(path).parent.name == "cats":
-            assert pixels[Path(path).stem].equal(expected[i][0]) or Path(path).stem == "1"
     both = zip(sorted(found.paths), sorted(expected.paths), strict=True)
     for copy, original in both:
         place, other = found.paths.index(copy), expected.paths.index(original)
@@ -81,7 +82,7 @@ def test_jpegs_are_close_to_what_was_resized(photos: Path, tmp_path: Path) -> No
     for quality in (95, 30):
         target = tmp_path / str(quality)
         resize_folder(photos, target, 32, format="jpeg", quality=quality)
-        assert set(Path(name).suffix for name in files(target)) == {".jpg"}
+        assert {Path(name).suffix for name in files(target)} == {".jpg"}
         found = ImageFolder(target).to_array(progress=False).images.float()
         expected = exact.to_array(progress=False).images.float()
         differences[quality] = float((found - expected).abs().mean())
@@ -103,7 +104,8 @@ def test_called_again_it_makes_what_is_missing_or_changed(photos: Path, tmp_path
     done = resize_folder(photos, target, 16)
     assert (done.written, done.kept) == (3, 3)
     ds, other = ImageFolder(target), ImageFolder(photos, image_size=16, exact_decode=True)
-    assert ds.classes == other.classes and len(ds) == len(other) == 6
+    assert ds.classes == other.classes
+    assert len(ds) == len(other) == 6
     assert (ds[0][0].float() - other[0][0].float()).abs().mean() < 3
 
 
@@ -118,7 +120,7 @@ def test_an_interrupted_run_can_be_gone_on_with(
             raise KeyboardInterrupt
         return read(*arguments, **options)
 
-    read = module.read_image
+    read = read_image
     monkeypatch.setattr(module, "read_image", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         resize_folder(photos, tmp_path / "small", 16, workers=1)

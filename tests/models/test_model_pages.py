@@ -1,7 +1,8 @@
 """The numbers on the pages of the models are those of the models.
 
 A page holds a diagram of the shapes, the printed summary, and tables whose rows begin with a call
-or with a link to a model's page. Each is compared with what it is made from here.
+or with a link to a model's page. Each is compared with what it is made from here. A ``text`` block
+that follows a ``python`` block is what that block prints.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from cnnkit import models
 from cnnkit.errors import ImageTooSmallError
 from cnnkit.models import ModelSummary, create_model, list_models, summary
 
-PAGES = Path(__file__).parents[2] / "docs" / "models"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = DOCS / "models"
 MODELS = {
     "MLP": "mlp",
     "TwoLayerCNN": "two-layer-cnn",
@@ -29,6 +31,10 @@ MODELS = {
 }
 CALL = re.compile(r"^\| `(\w+\(.*?\))` \| ([\d,]+) \|", re.MULTILINE)
 ROW = re.compile(r"^\| \[`(\w+)`\]\((.+)\.md\) \| (.+) \|$", re.MULTILINE)
+CODE = re.compile(r"^```python\n((?:.*\n)*?)```\n(?:\n```text\n((?:.*\n)*?)```)?", re.MULTILINE)
+PRETRAINED = re.compile(
+    r"^\| `(\w+)` \| (\S+) % \| (\S+) million \| (\S+) million \|", re.MULTILINE
+)
 SIZES = range(1, 121)  # the smallest image of every model is below this
 
 
@@ -103,3 +109,27 @@ def test_table_of_all_models() -> None:
             f"{table.parameters:,}",
             f"{table.multiply_adds / 1e6:,.1f}",
         ]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_the_page_prints(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    namespace: dict[str, Any] = {}
+    compared = 0
+    with torch.random.fork_rng(devices=[]):
+        for code, printed in CODE.findall(shown(name)):
+            exec(code, namespace)
+            out = capsys.readouterr().out
+            assert out.startswith(printed)
+            compared += bool(printed)
+    assert compared, "the summary at least"
+
+
+def test_torchvisions_figures_of_its_weights() -> None:
+    torchvision_models = pytest.importorskip("torchvision.models")
+    rows = PRETRAINED.findall((DOCS / "guides" / "pretrained.md").read_text(encoding="utf-8"))
+    assert len(rows) == 5
+    for name, accuracy, parameters, multiply_adds in rows:
+        meta = torchvision_models.get_model_weights(name).DEFAULT.meta
+        assert f"{meta['_metrics']['ImageNet-1K']['acc@1']:.1f}" == accuracy, name
+        assert f"{meta['num_params'] / 1e6:.1f}" == parameters, name
+        assert f"{meta['_ops'] * 1e3:,.0f}" == multiply_adds, name

@@ -17,7 +17,7 @@ from cnnkit.models._shapes import feature_shape, height_width, smallest_image
 def side_of(layer: nn.Module, size: int) -> int | None:
     """What torch itself makes of an image of this side; None where it refuses."""
     try:
-        return int(layer(torch.empty(1, 1, size, size, device="meta")).shape[-1])
+        return int(layer(torch.empty(1, 1, size, size)).shape[-1])
     except RuntimeError:
         return None
 
@@ -48,7 +48,7 @@ def test_as_torchs_convolution(
     size: int, kernel: int, stride: int, padding: int, dilation: int
 ) -> None:
     kwargs = {"stride": stride, "padding": padding, "dilation": dilation}
-    layer = nn.Conv2d(1, 1, kernel, **kwargs, device="meta")  # type: ignore[arg-type]
+    layer = nn.Conv2d(1, 1, kernel, **kwargs)  # type: ignore[arg-type]
     assert ours(size, kernel, **kwargs) == side_of(layer, size)
 
 
@@ -106,7 +106,7 @@ def random_chain(rng: random.Random) -> nn.Sequential:
             dilation = (rng.randint(1, 2), rng.randint(1, 2))
             if rng.random() < 0.2:
                 kernel, stride, padding = (3, 1), (1, 1), "same"
-            conv = nn.Conv2d(channels, out, kernel, stride, padding, dilation, device="meta")
+            conv = nn.Conv2d(channels, out, kernel, stride, padding, dilation)
             layers += [conv, nn.ReLU()]
             channels = out
         else:
@@ -121,7 +121,7 @@ def test_feature_shape_and_smallest_image_of_random_chains(seed: int) -> None:
     chain = random_chain(random.Random(seed))
     height, width = smallest_image(chain.named_children())
     for size in [(height, width), (height + 7, width + 3)]:
-        expected = chain(torch.empty(1, 2, *size, device="meta")).shape[1:]
+        expected = chain(torch.empty(1, 2, *size)).shape[1:]
         assert feature_shape(chain.named_children(), 2, size) == tuple(expected)
     for size in [(height - 1, width), (height, width - 1)]:
         if min(size) < 1:
@@ -129,4 +129,4 @@ def test_feature_shape_and_smallest_image_of_random_chains(seed: int) -> None:
         with pytest.raises(ImageTooSmallError, match=f"works is {height}×{width}"):
             feature_shape(chain.named_children(), 2, size)
         with pytest.raises(RuntimeError):
-            chain(torch.empty(1, 2, *size, device="meta"))
+            chain(torch.empty(1, 2, *size))

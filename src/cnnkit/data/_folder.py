@@ -151,6 +151,7 @@ class ImageFolder(LabelledImages):
         sha256: str | None = None,
         headers: Mapping[str, str] | None = None,
         limits: Limits | None = None,
+        progress: bool = True,
         **kwargs: Any,
     ) -> Self:
         """Open the images in an archive: a local file, an http(s) URL, or a Google Drive link.
@@ -165,6 +166,7 @@ class ImageFolder(LabelledImages):
             sha256: Expected checksum of the archive, in hexadecimal.
             headers: Sent with the download; some hosts refuse the default user agent.
             limits: What an archive may hold at most; see `Limits`.
+            progress: Show a bar while downloading.
             **kwargs: As for `ImageFolder`.
 
         Raises:
@@ -172,7 +174,14 @@ class ImageFolder(LabelledImages):
             ArchiveError: It is no archive, is broken, or is unsafe to extract.
             DownloadError: The URL could not be fetched.
         """
-        extracted = obtain(source, root, sha256=sha256, headers=headers, limits=limits or Limits())
+        extracted = obtain(
+            source,
+            root,
+            sha256=sha256,
+            headers=headers,
+            limits=limits or Limits(),
+            progress=progress,
+        )
         return cls(find_top_folder(extracted, folder), **kwargs)
 
     @classmethod

@@ -181,10 +181,9 @@ def _receive(
     progress: bool,
 ) -> None:
     """Append the body to the part; one that ends before `length` is a failure that may pass."""
-    megabytes = None if length is None else -(-length // 1_000_000)
     name = part.name.removesuffix(".part")
-    with part.open("ab") as file, progress_bar(megabytes, f"{name} [MB]", progress) as bar:
-        bar.update(offset // 1_000_000)
+    with part.open("ab") as file, progress_bar(length, name, progress, unit="B") as bar:
+        bar.update(offset)
         while length is None or offset < length:
             wanted = _CHUNK if length is None else min(_CHUNK, length - offset)
             try:
@@ -194,7 +193,7 @@ def _receive(
             if not chunk:
                 break
             file.write(chunk)
-            bar.update((offset + len(chunk)) // 1_000_000 - offset // 1_000_000)
+            bar.update(len(chunk))
             offset += len(chunk)
     if length is not None and offset < length:
         raise MayPassError(f"the server announced {length:,} bytes and closed after {offset:,}")

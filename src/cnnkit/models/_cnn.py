@@ -250,10 +250,10 @@ class SixConvCIFAR(ImageClassificationBase):
         self._check_images(images)
         x = images
         for layer in range(1, 7):
-            x = self.get_submodule(f"conv{layer}")(x)
-            x = F.relu(self.get_submodule(f"bn{layer}")(x))
+            x = getattr(self, f"conv{layer}")(x)
+            x = F.relu(getattr(self, f"bn{layer}")(x))
             if layer % 2 == 0:
-                x = self.get_submodule(f"pool{layer // 2}")(x)
+                x = getattr(self, f"pool{layer // 2}")(x)
         x = F.relu(self.fc1(self.dropout(x.flatten(1))))
         x = F.relu(self.fc2(self.dropout(x)))
         return self._as_logits(self.fc3(self.dropout(x)))

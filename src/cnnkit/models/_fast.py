@@ -38,8 +38,8 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.gelu(self.bn1(self.pool(self.conv1(x))))
         for layer in range(2, self.depth + 1):
-            x = self.get_submodule(f"conv{layer}")(x)
-            x = F.gelu(self.get_submodule(f"bn{layer}")(x))
+            x = getattr(self, f"conv{layer}")(x)
+            x = F.gelu(getattr(self, f"bn{layer}")(x))
         return x
 
 

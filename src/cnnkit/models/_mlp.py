@@ -80,5 +80,5 @@ class MLP(ImageClassificationBase):
         self._check_images(images)
         x = images.flatten(1)
         for layer in range(1, self.depth + 1):
-            x = self.dropout(F.relu(self.get_submodule(f"fc{layer}")(x)))
-        return self._as_logits(self.get_submodule(f"fc{self.depth + 1}")(x))
+            x = self.dropout(F.relu(getattr(self, f"fc{layer}")(x)))
+        return self._as_logits(getattr(self, f"fc{self.depth + 1}")(x))

@@ -6,15 +6,17 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from cnnkit.errors import ArgumentError
 from cnnkit.models._base import evaluating
 from cnnkit.models._fields import Field, FieldTracker
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 __all__ = ["LayerSummary", "ModelSummary", "summary"]
 
@@ -144,6 +146,8 @@ def summary(model: nn.Module, input_shape: Sequence[int]) -> ModelSummary:
 
 def _run(model: nn.Module, shape: tuple[int, ...], *, on_meta: bool) -> _Recorder:
     """One forward on stand-ins for the weights, so that nothing it does reaches the model."""
+    from torch.utils.flop_counter import FlopCounterMode  # loads triton: 0.2 s
+
     first = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     device = torch.device("meta") if on_meta else first.device
     image = torch.zeros((1, *shape), dtype=first.dtype, device=device)
