@@ -634,3 +634,14 @@ def test_options_reach_every_loader(split: Split) -> None:
         assert loader.seed == 5
     one, two = (make_loaders(split, 8, seed=seed, device="cpu").train for seed in (5, 6))
     assert not equal(one, two)
+
+
+def test_a_preprocess_that_reads_otherwise_is_refused(folder: Path) -> None:
+    ds = ImageFolder(folder, image_size=16)
+    with pytest.raises(ArgumentError, match=r"resize='stretch' and 'crop'"):
+        make_loader(ds, 4, preprocess=Preprocess.imagenet(16), device="cpu")
+    with pytest.raises(ArgumentError, match=r"image_size=\[16, 16\] and \[8, 8\]"):
+        make_loader(ds.to_array(), 4, preprocess=Preprocess.fit(ds).with_size(8), device="cpu")
+    cropped = ImageFolder(folder, image_size=16, resize="crop")
+    loader = make_loader(cropped, 4, preprocess=Preprocess.imagenet(16), device="cpu")
+    assert loader.preprocess == Preprocess.imagenet(16)

@@ -143,6 +143,11 @@ class ArrayDataset(LabelledImages):
         return self._images.device
 
     @property
+    def reading(self) -> Preprocess | None:
+        """How the images were read from files; None where they were given as an array."""
+        return self._reading
+
+    @property
     def preprocess(self) -> Preprocess | None:
         """How the images were read, with no normalisation; None for float features."""
         if self._images.dtype != torch.uint8:

@@ -272,6 +272,11 @@ class ImageFolder(LabelledImages):
         height, width, _ = image_header(self._paths[0])
         return self._reading.with_size((height, width))
 
+    @property
+    def reading(self) -> Preprocess | None:
+        """How the images are read; the same as `preprocess`."""
+        return self.preprocess
+
     def __getitem__(self, index: int) -> tuple[Any, int]:
         """The sample at this position: (uint8 (C, H, W), label), or what `transform` returned."""
         try:

@@ -69,7 +69,8 @@ def make_loader(
         seed: Of order and augmentation.
 
     Raises:
-        ArgumentError: batch_size or another choice makes no sense.
+        ArgumentError: batch_size or another choice makes no sense, or `preprocess` says that the
+            images were read otherwise than they were.
         DataError: The data set is empty, or a class to be balanced has no samples.
 
     Example:
@@ -87,6 +88,8 @@ def make_loader(
     if not isinstance(num_workers, int) or num_workers < 0:
         raise ArgumentError(f"num_workers must be an int, 0 or more, received {num_workers}")
     ds = _cached(ds, cache, num_workers)
+    if preprocess is not None:
+        _check_reading(ds, preprocess)
     weights = _sample_weights(ds) if balanced else None
     order = BatchOrder(len(ds), batch_size, shuffle=shuffle, weights=weights, seed=seed)
     return DeviceDataLoader(
@@ -183,6 +186,26 @@ def class_weights(ds: Any) -> Tensor:
     if absent:
         raise DataError(f"the classes {absent} have no samples: there is nothing to weight")
     return (len(targets) / (len(counts) * counts.double())).float()
+
+
+def _check_reading(ds: Any, preprocess: Preprocess) -> None:
+    """Refuse to ship another reading than the one that is trained on.
+
+    Raises:
+        ArgumentError: Data set and preprocess differ in size, mode, resizing or decoding.
+    """
+    read: Preprocess | None = getattr(ds, "reading", None)
+    if read is None:
+        return  # not known: the images were given as an array
+    theirs, ours = preprocess.to_dict(), read.to_dict()
+    different = [key for key in ours if key not in ("mean", "std") and ours[key] != theirs[key]]
+    if different:
+        shown = ", ".join(f"{key}={ours[key]!r} and {theirs[key]!r}" for key in different)
+        raise ArgumentError(
+            "the data set and preprocess= do not read images alike, so a classifier would see "
+            f"other pixels than it was trained on: {shown}; open the data set with those of "
+            'preprocess, such as ImageFolder(…, resize="crop")'
+        )
 
 
 def _sample_weights(ds: Any) -> Tensor:

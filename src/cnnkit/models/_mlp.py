@@ -1,4 +1,4 @@
-"""The fully connected network of the Fashion-MNIST article."""
+"""The fully connected network of the MNIST article."""
 
 from __future__ import annotations
 
