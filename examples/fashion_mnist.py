@@ -1,8 +1,10 @@
 """Two convolutional layers on Fashion-MNIST, as in the article: nearly 90 % in six epochs.
 
-Pixels in [0, 1], SGD with learning rate 0.1, batches of 100, the last epoch kept. The article
-watched the 10,000 test images while training; here 5,000 of the training images are watched, and
-the test images are looked at once, at the end.
+Pixels in [0, 1], SGD with learning rate 0.1, batches of 100, the last epoch kept. Two things differ
+from the article. It watched the 10,000 test images while training; here 5,000 of the training
+images are watched, and the test images are looked at once, at the end. And its learning rate stays
+where it is, so that the last epoch's accuracy goes up and down by half a point from epoch to epoch;
+here it falls to 0 along a cosine. `--constant-lr` keeps it as in the article.
 
     python examples/fashion_mnist.py                      # downloads through torchvision
     python examples/fashion_mnist.py --data FOLDER        # a folder with the four IDX files
@@ -24,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Two convolutional layers on Fashion-MNIST.")
     parser.add_argument("--data", type=Path, help="folder of the four IDX files")
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--constant-lr", action="store_true", help="as the article has it")
     parser.add_argument("--device", help="cpu, cuda, … (default: what there is)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/fashion_mnist"))
@@ -44,6 +47,7 @@ def main() -> None:
         loaders.val,
         epochs=args.epochs,
         lr=0.1,
+        scheduler=None if args.constant_lr else "cosine",
         restore_best=False,
         seed=args.seed,
     )

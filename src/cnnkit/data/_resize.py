@@ -115,7 +115,7 @@ def resize_folder(
         format: "png" (nothing is lost) or "jpeg", and the names end so; None keeps that of each
             file.
         quality: Of JPEG and WebP, 1 to 100; without chroma subsampling. At 95 a JPEG differs from
-            what was resized by about one grey level.
+            what was resized by about 1.4 grey levels.
         workers: Threads; by default one a core.
         progress: Show a bar, where the extra `progress` is installed and this is a terminal.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from cnnkit._progress import progress_bar
 from cnnkit.device import DeviceDataLoader
@@ -26,6 +27,7 @@ from cnnkit.train._loop import (
 from cnnkit.train._loss import default_loss, module_of
 from cnnkit.train._meeting import as_device_loader, meet, remember
 from cnnkit.train._optimizers import OptimizerChoice, make_optimizer
+from cnnkit.train._schedules import SchedulerChoice, make_scheduler
 from cnnkit.types import LossFunction
 
 __all__ = ["fit"]
@@ -39,6 +41,7 @@ def fit(
     epochs: int,
     lr: float | None = None,
     optimizer: OptimizerChoice = "sgd",
+    scheduler: SchedulerChoice | None = None,
     loss: LossFunction | None = None,
     clip_norm: float | None = None,
     monitor: str | None = None,
@@ -62,6 +65,9 @@ def fit(
         lr: Learning rate; by default 0.01 for "sgd" and "momentum", 0.001 for the others.
         optimizer: "sgd", "momentum" (SGD with Nesterov momentum 0.9), "adam", "adamw", "rmsprop",
             an instance, or anything called as ``(parameters, lr=lr)``.
+        scheduler: How the learning rate changes from batch to batch: "cosine" falls from `lr` to 0,
+            "one_cycle" rises to it and falls; or a function of the optimiser that returns a
+            scheduler, stepped after every batch. None keeps it constant.
         loss: Mean loss of (logits, labels), such as ``nn.CrossEntropyLoss(weight=…)``; by default
             the model's own, or cross-entropy (binary for logits (N,)).
         clip_norm: Largest norm of all gradients together.
@@ -99,6 +105,7 @@ def fit(
     classes = meet(train_loader=train, val_loader=val)
     model.to(train.device)
     chosen = make_optimizer(optimizer, model, lr)
+    schedule = make_scheduler(scheduler, chosen, _all_steps(train, epochs))
     loss_function = module_of(loss or default_loss(model), train.device)
     step = make_step(model, loss_function, classes)
     threshold = own_threshold(model)
@@ -107,20 +114,20 @@ def fit(
     if val is not None:
         overrides_validation(model)  # speaks up before the first epoch, not after it
 
-    def close(row: Row, started: float) -> None:
+    def close(row: Row, started: float, rate: float) -> None:
         if val is not None:
             val.set_epoch(int(row["epoch"]))
             row.update(validate(model, val, loss_function, classes, threshold=threshold))
-        row.update(lr=chosen.param_groups[0]["lr"], seconds=time.perf_counter() - started)
+        row.update(lr=rate, seconds=time.perf_counter() - started)
         history.rows.append(row)
         kept.look()
         _tell(model, row, epochs, progress)
 
     with _seeded(seed, train.device):
         if evaluate_first:
-            close({"epoch": 0}, time.perf_counter())
+            close({"epoch": 0}, time.perf_counter(), _rate(chosen))
         for epoch in range(1, epochs + 1):
-            started = time.perf_counter()
+            started, rate = time.perf_counter(), _rate(chosen)
             model.train()
             train.set_epoch(epoch - 1)
             row: Row = {"epoch": epoch}
@@ -130,12 +137,13 @@ def fit(
                         step,
                         train,
                         chosen,
+                        scheduler=schedule,
                         clip_norm=clip_norm,
                         threshold=threshold,
                         after_batch=bar.update,
                     )
                 )
-            close(row, started)
+            close(row, started, rate)
             if not math.isfinite(row["train_loss"]):
                 history.stop_reason = "nan"
                 break
@@ -208,6 +216,15 @@ def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices, device_type=kind):
         torch.manual_seed(seed)
         yield
+
+
+def _rate(optimizer: Optimizer) -> float:
+    return float(optimizer.param_groups[0]["lr"])
+
+
+def _all_steps(loader: DeviceDataLoader, epochs: int) -> int | None:
+    length = _length(loader)
+    return None if length is None else length * epochs
 
 
 def _length(loader: DeviceDataLoader) -> int | None:

@@ -27,9 +27,10 @@ class History:
 
     Attributes:
         rows: One dict an epoch: `epoch` (1, 2, …), `train_loss`, `train_acc`, with a validation
-            set `val_loss` and `val_acc`, `lr`, `seconds`, and what a model's own hooks returned.
-            Losses and accuracies are means over the epoch's samples; training figures are taken
-            while the weights change and with dropout and augmentation at work.
+            set `val_loss` and `val_acc`, `lr` (that the epoch began with), `seconds`, and what a
+            model's own hooks returned. Losses and accuracies are means over the epoch's samples;
+            training figures are taken while the weights change and with dropout and augmentation
+            at work.
         monitor: The figure that decides which epoch is best, or None.
         mode: Whether the best is its "min" or its "max".
         stop_reason: "finished", or "nan" where the loss was no number any more.

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from cnnkit.errors import DataError, ModelError
 from cnnkit.metrics import Tally
@@ -54,6 +55,7 @@ def train_epoch(
     batches: Iterable[Batch],
     optimizer: Optimizer,
     *,
+    scheduler: LRScheduler | None = None,
     clip_norm: float | None = None,
     threshold: float | None = None,
     after_batch: Callable[[], object] = lambda: None,
@@ -71,6 +73,8 @@ def train_epoch(
         if clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters, clip_norm)
         optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
         if tally is None:
             tally = Tally(2 if logits is None else number_of_classes(logits), threshold=threshold)
         tally.add_loss(loss, weight)
