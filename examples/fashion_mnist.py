@@ -1,10 +1,10 @@
 """Two convolutional layers on Fashion-MNIST, as in the article: nearly 90 % in six epochs.
 
-Pixels in [0, 1], SGD with learning rate 0.1, batches of 100, the last epoch kept. Two things differ
-from the article. It watched the 10,000 test images while training; here 5,000 of the training
-images are watched, and the test images are looked at once, at the end. And its learning rate stays
-where it is, so that the last epoch's accuracy goes up and down by half a point from epoch to epoch;
-here it falls to 0 along a cosine. `--constant-lr` keeps it as in the article.
+Pixels in [0, 1], SGD, batches of 100, the last epoch kept. Two things differ from the article. It
+watched the 10,000 test images while training; here 5,000 of the training images are watched, and
+the test images are looked at once, at the end. And its learning rate stays at 0.1, with which the
+accuracy of the last epoch goes up and down by half a point; here it falls from 0.3 to 0 along a
+cosine (chosen by the validation images). `--constant-lr` trains as the article does.
 
     python examples/fashion_mnist.py                      # downloads through torchvision
     python examples/fashion_mnist.py --data FOLDER        # a folder with the four IDX files
@@ -46,7 +46,7 @@ def main() -> None:
         loaders.train,
         loaders.val,
         epochs=args.epochs,
-        lr=0.1,
+        lr=0.1 if args.constant_lr else 0.3,
         scheduler=None if args.constant_lr else "cosine",
         restore_best=False,
         seed=args.seed,
