@@ -28,10 +28,10 @@ IMAGE_EXTENSIONS = frozenset({
 })  # fmt: skip
 """Raster formats that Pillow reads, by lower-case extension."""
 
-# A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size for less work. It is done when what is decoded
-# is still this many times the size asked for; docs/guides/your-own-images.md has what that changes
-# in the pixels, benchmarks/reading.py measures it. 2.0 would change next to nothing, and save
-# nothing for photographs below twice the size.
+# A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size for less work. It is done when what is
+# decoded is still this many times the size asked for; docs/guides/your-own-images.md has what that
+# changes in the pixels, benchmarks/reading.py measures it. 2.0 would change next to nothing, and
+# save nothing for photographs below twice the size.
 DRAFT_MARGIN = 1.0
 
 _FILTERS: dict[Interpolation, Image.Resampling] = {
