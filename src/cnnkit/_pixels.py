@@ -10,9 +10,9 @@ from torch import Tensor
 
 from cnnkit.types import LabelledDataset
 
-__all__ = ["from_uint8", "moments", "pixel_counts", "scaled"]
+__all__ = ["VALUES_AT_ONCE", "from_uint8", "moments", "pixel_counts", "scaled"]
 
-_VALUES_AT_ONCE = 1 << 18  # 1 MiB of float32, which stays in a core's cache
+VALUES_AT_ONCE = 1 << 18  # 1 MiB of float32, which stays in a core's cache
 _IMAGES_AT_ONCE = 256  # how many are held in memory while mean and std are measured
 
 
@@ -34,10 +34,10 @@ def from_uint8(images: Tensor, finish: Callable[[Tensor], Tensor]) -> Tensor:
     A large batch does not fit into a core's cache: each operation over all of it would read and
     write main memory once more, which costs more than the arithmetic.
     """
-    if images.device.type != "cpu" or images.ndim < 4 or images.numel() <= _VALUES_AT_ONCE:
+    if images.device.type != "cpu" or images.ndim < 4 or images.numel() <= VALUES_AT_ONCE:
         return finish(images.to(torch.float32))
     converted = torch.empty(images.shape, dtype=torch.float32)
-    at_once = max(1, _VALUES_AT_ONCE // images[0].numel())
+    at_once = max(1, VALUES_AT_ONCE // images[0].numel())
     for part, source in zip(converted.split(at_once), images.split(at_once), strict=True):
         finish(part.copy_(source))
     return converted

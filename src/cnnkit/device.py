@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
-from typing import Any, SupportsInt, TypeVar
+from typing import Any, SupportsInt, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from cnnkit.types import Augmentation, Batch
 __all__ = ["DeviceDataLoader", "default_device", "to_device"]
 
 T = TypeVar("T")
+#: Batches that were read with one call, and how many samples each has; None for a single batch.
+Group: TypeAlias = "tuple[Batch, list[int] | None]"
 
 
 def default_device() -> torch.device:
@@ -164,47 +166,76 @@ class DeviceDataLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         epoch, self._epoch = self._epoch, self._epoch + 1
+        return self.batches(epoch)
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from batch `start` on, as a run that goes on asks for them.
+
+        A loader of `make_loader` begins there; of a foreign one the batches before are read and
+        left out, so that its own random draws are those of a whole pass.
+        """
         for holder in (self.loader, *(getattr(self.loader, n, None) for n in _SAMPLERS)):
             set_epoch = getattr(holder, "set_epoch", None)
             if set_epoch is not None:
                 set_epoch(epoch)
-        return self._batches(iter(self.loader), epoch)
+        groups: Callable[[int, int], Iterator[Group]] | None = getattr(self.loader, "groups", None)
+        if groups is None:
+            batches = map(_as_batch, iter(self.loader))
+            for _ in islice(batches, start):
+                pass
+            return self._prepared(((batch, None) for batch in batches), epoch, start)
+        return self._prepared(((_as_batch(b), n) for b, n in groups(epoch, start)), epoch, start)
 
-    def _batches(self, batches: Iterator[Any], epoch: int) -> Iterator[Batch]:
+    def _prepared(self, groups: Iterator[Group], epoch: int, position: int) -> Iterator[Batch]:
+        """Groups of batches as single ones, ready for the model."""
         move = self._one_ahead if self.device.type == "cuda" else self._each
-        for position, (images, labels) in enumerate(move(map(_as_batch, batches))):
-            yield self._prepared(images, epoch, position), labels
+        for (images, labels), sizes in move(groups):
+            if not self.augment:
+                images = self._normalised(images)  # a whole group at once
+            if sizes is None or len(sizes) == 1:
+                batches: Iterable[Batch] = [(images, labels)]
+            else:
+                batches = zip(images.split(sizes), labels.split(sizes), strict=True)
+            for batch in batches:
+                yield (
+                    (self._augmented(batch[0], epoch, position), batch[1])
+                    if self.augment
+                    else batch
+                )
+                position += 1
 
-    def _prepared(self, images: Tensor, epoch: int, position: int) -> Tensor:
-        if self.augment:
-            images = scaled(images)
-            generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, position))
-            for augmentation in self.augment:
-                images = augmentation(images, generator)
+    def _augmented(self, images: Tensor, epoch: int, position: int) -> Tensor:
+        images = scaled(images)
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, position))
+        for augmentation in self.augment:
+            images = augmentation(images, generator)
+        return self._normalised(images)
+
+    def _normalised(self, images: Tensor) -> Tensor:
         return scaled(images) if self.preprocess is None else self.preprocess(images)
 
-    def _each(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        for batch in batches:
-            yield to_device(batch, self.device)
+    def _each(self, groups: Iterator[Group]) -> Iterator[Group]:
+        for batch, sizes in groups:
+            yield to_device(batch, self.device), sizes
 
-    def _one_ahead(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Copy the next batch on a stream of its own while the present one is computed."""
+    def _one_ahead(self, groups: Iterator[Group]) -> Iterator[Group]:
+        """Copy the next group on a stream of its own while the present one is computed."""
         side = torch.cuda.Stream(self.device)
 
-        def start(batch: Batch) -> Batch:
-            pinned = [part if part.is_cuda else part.pin_memory() for part in batch]
+        def start(group: Group) -> Group:
+            pinned = [part if part.is_cuda else part.pin_memory() for part in group[0]]
             with torch.cuda.stream(side):
                 images, labels = (part.to(self.device, non_blocking=True) for part in pinned)
-            return images, labels
+            return (images, labels), group[1]
 
-        ahead = [start(batch) for batch in islice(batches, 1)]
+        ahead = [start(group) for group in islice(groups, 1)]
         while ahead:
             present = ahead.pop()
             current = torch.cuda.current_stream(self.device)
             current.wait_stream(side)
-            for part in present:
+            for part in present[0]:
                 part.record_stream(current)  # freed only when the consumer's stream is done with it
-            ahead = [start(batch) for batch in islice(batches, 1)]
+            ahead = [start(group) for group in islice(groups, 1)]
             yield present
 
 

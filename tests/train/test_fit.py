@@ -21,6 +21,9 @@ from cnnkit.errors import DataError
 from cnnkit.models import MLP
 from cnnkit.train import History, evaluate, fit
 
+# Data of noise: what `fit` says of it is tested in test_watch.py.
+pytestmark = pytest.mark.filterwarnings("ignore::cnnkit.errors.CnnkitWarning")
+
 C = 3
 
 

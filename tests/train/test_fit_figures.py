@@ -19,6 +19,9 @@ from cnnkit.models import MLP
 from cnnkit.train import evaluate, fit
 from cnnkit.types import LossFunction
 
+# Data of noise: what `fit` says of it is tested in test_watch.py.
+pytestmark = pytest.mark.filterwarnings("ignore::cnnkit.errors.CnnkitWarning")
+
 C = 4
 WEIGHT = torch.tensor([0.1, 1.0, 3.0, 0.5])
 

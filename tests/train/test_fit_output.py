@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from cnnkit.train import fit
 
+# Data of noise: what `fit` says of it is tested in test_watch.py.
+pytestmark = pytest.mark.filterwarnings("ignore::cnnkit.errors.CnnkitWarning")
+
 NUMBER = r"\d+\.\d{4}"
 
 

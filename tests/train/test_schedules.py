@@ -35,7 +35,7 @@ def cosine(optimizer: Optimizer) -> LRScheduler:
 
 
 def one_cycle(optimizer: Optimizer) -> LRScheduler:
-    return OneCycleLR(optimizer, LR, total_steps=EPOCHS * 5)
+    return OneCycleLR(optimizer, LR, total_steps=EPOCHS * 5, cycle_momentum=False)
 
 
 def steps(optimizer: Optimizer) -> LRScheduler:

@@ -28,12 +28,17 @@ class BatchLoader:
         dataset: Anything with a length and positions; `get_batch(positions)` is used if there.
         order: Which positions make which batch.
         num_workers: Processes that read batches; 0 reads in this one.
+        at_once: How many batches one call of the data set reads, without workers: gathering
+            sixteen tiny batches from memory costs little more than gathering one.
     """
 
-    def __init__(self, dataset: Any, order: BatchOrder, *, num_workers: int = 0) -> None:
+    def __init__(
+        self, dataset: Any, order: BatchOrder, *, num_workers: int = 0, at_once: int = 1
+    ) -> None:
         self.dataset = dataset
         self.order = order
         self.num_workers = num_workers
+        self.at_once = at_once
         self._epoch = 0
         self._idle: _Workers | None = None
 
@@ -53,16 +58,31 @@ class BatchLoader:
         if self.num_workers == 0:
             read = _reader(self.dataset)
             return (read(positions) for positions in self.order.batches(self._epoch))
-        return self._from_workers(self._epoch)
+        return self._from_workers(self._epoch, 0)
 
-    def _from_workers(self, epoch: int) -> Iterator[Any]:
+    def groups(self, epoch: int, start: int = 0) -> Iterator[tuple[Any, list[int] | None]]:
+        """The batches of an epoch from batch `start` on, `at_once` of them read with one call.
+
+        Yields:
+            What was read, and the sizes of the batches in it, or None where it is one batch.
+        """
+        if self.num_workers:
+            for batch in self._from_workers(epoch, start):
+                yield batch, None
+            return
+        read, batches = _reader(self.dataset), self.order.batches(epoch)
+        for first in range(start, len(batches), self.at_once):
+            some = batches[first : first + self.at_once]
+            yield read(torch.cat(some)), [len(positions) for positions in some]
+
+    def _from_workers(self, epoch: int, start: int) -> Iterator[Any]:
         # Workers are kept for the next pass, but not shared with one that is still running.
         workers, self._idle = self._idle, None
         if workers is None:
             _check_workers_can_start(self.dataset)
             workers = _Workers(self.dataset, self.order, self.num_workers)
         try:
-            yield from workers.batches(epoch)
+            yield from workers.batches(epoch, start)
         finally:
             self._idle = workers
 
@@ -83,8 +103,8 @@ class _Workers:
             generator=self._generator,
         )
 
-    def batches(self, epoch: int) -> Iterator[Any]:
-        self._sampler.epoch = epoch
+    def batches(self, epoch: int, start: int) -> Iterator[Any]:
+        self._sampler.epoch, self._sampler.start = epoch, start
         self._generator.manual_seed(derived_seed(self._sampler.order.seed, epoch))
         return iter(self._loader)
 
@@ -98,12 +118,13 @@ class _EpochSampler:
     def __init__(self, order: BatchOrder) -> None:
         self.order = order
         self.epoch = 0
+        self.start = 0
 
     def __len__(self) -> int:
-        return len(self.order)
+        return len(self.order) - self.start
 
     def __iter__(self) -> Iterator[list[int]]:
-        for positions in self.order.batches(self.epoch):
+        for positions in self.order.batches(self.epoch)[self.start :]:
             yield positions.tolist()
 
 

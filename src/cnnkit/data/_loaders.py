@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from cnnkit._pixels import VALUES_AT_ONCE
+from cnnkit.data._arrays import ArrayDataset
 from cnnkit.data._batches import BatchLoader
 from cnnkit.data._folder import ImageFolder
 from cnnkit.data._memory import available_memory
@@ -93,7 +95,7 @@ def make_loader(
     weights = _sample_weights(ds) if balanced else None
     order = BatchOrder(len(ds), batch_size, shuffle=shuffle, weights=weights, seed=seed)
     return DeviceDataLoader(
-        BatchLoader(ds, order, num_workers=num_workers),
+        BatchLoader(ds, order, num_workers=num_workers, at_once=_at_once(ds, batch_size)),
         device,
         preprocess=preprocess or getattr(ds, "preprocess", None),
         augment=augment,
@@ -206,6 +208,14 @@ def _check_reading(ds: Any, preprocess: Preprocess) -> None:
             f"other pixels than it was trained on: {shown}; open the data set with those of "
             'preprocess, such as ImageFolder(…, resize="crop")'
         )
+
+
+def _at_once(ds: Any, batch_size: int) -> int:
+    """How many batches are worth reading with one call: a cacheful of images in memory."""
+    if not isinstance(ds, ArrayDataset):
+        return 1
+    values = batch_size * torch.Size(ds.image_shape).numel()
+    return max(1, VALUES_AT_ONCE // max(1, values))
 
 
 def _sample_weights(ds: Any) -> Tensor:

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, get_args
 
-import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import nn
 
-from cnnkit._progress import progress_bar
 from cnnkit.device import DeviceDataLoader
-from cnnkit.errors import ArgumentError
-from cnnkit.models._base import hook_overridden
-from cnnkit.train._history import History, Row, epoch_line, is_sound
-from cnnkit.train._loop import (
-    make_step,
-    overrides_validation,
-    own_threshold,
-    train_epoch,
-    validate,
+from cnnkit.errors import ArgumentError, CnnkitWarning, NotFoundError
+from cnnkit.train import _settings
+from cnnkit.train._callbacks import Callback, Callbacks
+from cnnkit.train._checkpoint import CheckpointFolder, Keep
+from cnnkit.train._compute import (
+    Compute,
+    MemoryFormat,
+    Precision,
+    by_rule,
+    resolve_precision,
 )
+from cnnkit.train._history import History
+from cnnkit.train._loop import make_step, overrides_validation
 from cnnkit.train._loss import default_loss, module_of
 from cnnkit.train._meeting import as_device_loader, meet, remember
 from cnnkit.train._optimizers import OptimizerChoice, make_optimizer
-from cnnkit.train._schedules import SchedulerChoice, make_scheduler
-from cnnkit.types import LossFunction
+from cnnkit.train._run import OnCheckpointError, Parts, Run
+from cnnkit.train._schedules import SchedulerChoice, make_schedule
+from cnnkit.train._tune import faster_format
+from cnnkit.train._update import Updates
+from cnnkit.train._watch import shared_samples
+from cnnkit.types import LossFunction, PathLike
 
 __all__ = ["fit"]
 
@@ -43,9 +45,19 @@ def fit(
     optimizer: OptimizerChoice = "sgd",
     scheduler: SchedulerChoice | None = None,
     loss: LossFunction | None = None,
-    clip_norm: float | None = None,
+    callbacks: Sequence[Callback] | Callback = (),
+    checkpoint_dir: PathLike | None = None,
+    checkpoint_every: int | None = None,
+    keep: Keep = 1,
+    resume: bool | Literal["auto"] = False,
+    on_checkpoint_error: OnCheckpointError = "warn",
     monitor: str | None = None,
     restore_best: bool = True,
+    precision: Precision = "fp32",
+    memory_format: MemoryFormat = "auto",
+    accumulate: int = 1,
+    clip_norm: float | None = None,
+    compile: bool | Mapping[str, Any] = False,
     evaluate_first: bool = False,
     progress: bool = True,
     seed: int | None = 0,
@@ -65,17 +77,38 @@ def fit(
         lr: Learning rate; by default 0.01 for "sgd" and "momentum", 0.001 for the others.
         optimizer: "sgd", "momentum" (SGD with Nesterov momentum 0.9), "adam", "adamw", "rmsprop",
             an instance, or anything called as ``(parameters, lr=lr)``.
-        scheduler: How the learning rate changes from batch to batch: "cosine" falls from `lr` to 0,
-            "one_cycle" rises to it and falls; or a function of the optimiser that returns a
-            scheduler, stepped after every batch. None keeps it constant.
+        scheduler: How the learning rate changes: "cosine" falls from `lr` to 0 and "one_cycle"
+            rises to it and falls, both step by step; "step" divides it by ten after each third of
+            the epochs, "plateau" when the monitored figure has not become better for 3 epochs.
+            Or a scheduler, or a function of the optimiser that returns one, which is stepped
+            after each epoch, or after each step where its class or length is meant so. None
+            keeps it constant.
         loss: Mean loss of (logits, labels), such as ``nn.CrossEntropyLoss(weight=…)``; by default
             the model's own, or cross-entropy (binary for logits (N,)).
-        clip_norm: Largest norm of all gradients together.
+        callbacks: Called in the order given, such as `EarlyStopping()`.
+        checkpoint_dir: Where to write a checkpoint after each epoch, from which a run that was
+            ended or killed goes on as if nothing had happened.
+        checkpoint_every: Write one after so many optimiser steps as well.
+        keep: Which epochs' checkpoints stay: the newest so many, the "best", or "all". The two
+            newest always do.
+        resume: True goes on from the newest whole checkpoint, and is an error where there is none;
+            "auto" starts afresh there. False on a folder with checkpoints is an error.
+        on_checkpoint_error: What to do when one cannot be written, because the disk is full, say:
+            "warn" and go on, or "stop".
         monitor: The figure that decides which epoch is best: `val_loss` where there is a
             val_loader. Losses are best when small, other figures when large.
         restore_best: Put the weights of the best epoch back at the end. Without a val_loader and
             without `monitor` the last ones stay. Where the loss becomes nan or infinite, the run
             ends and the best weights are put back, or else those of the last sound epoch.
+        precision: "fp32"; "bf16" or "fp16" compute in half precision where that is exact enough
+            (autocast), and validate so too; "auto" takes the better of them on CUDA. "fp16" is
+            for CUDA cards without bfloat16.
+        memory_format: "auto" takes "channels_last" by a fixed rule of layers and device where it
+            is the faster one; "tune" times a few steps in both and keeps its choice in the
+            checkpoint; "contiguous". The model has its own format back afterwards.
+        accumulate: Batches an optimiser step; the gradient is that of all their samples together.
+        clip_norm: Largest norm of all gradients together.
+        compile: Compile the model with `torch.compile` for the run; a mapping holds its options.
         evaluate_first: Begin the history with a row for epoch 0, before any training.
         progress: Print one line an epoch, and show a bar where the extra `progress` is installed.
         seed: Of dropout and whatever else draws from torch's global generators while training;
@@ -88,7 +121,19 @@ def fit(
         ModelError: The outputs do not match the classes.
         ClassMismatchError: The loaders do not have the same classes.
         DataError: A label is outside the classes, or a batch is no pair (images, labels).
-        ArgumentError: An argument makes no sense.
+        ArgumentError: An argument makes no sense, or a resumed run is set otherwise than before.
+        NotFoundError: There is nothing to resume.
+        SavedFileError: No checkpoint in the folder is whole.
+        TrainingError: The device's memory is full.
+
+    Warns:
+        CnnkitWarning: Each once: all validation predictions are one class, the outputs are
+            constant, they are probabilities already, validation samples are trained on, the
+            validation loss rises while the training loss falls or still falls fast at the end, a
+            loss that is no number, a checkpoint that could not be written.
+
+    Ctrl-C and SIGTERM end the run after the present optimiser step: a checkpoint is written, the
+    best weights are in the model, and `history.stop_reason` says why. A second Ctrl-C raises.
 
     Example:
         >>> from cnnkit import data, models
@@ -99,136 +144,192 @@ def fit(
         >>> [round(row["epoch"]) for row in history.rows], history.stop_reason
         ([1, 2], 'finished')
     """
-    _check_numbers(epochs, clip_norm)
+    _check_numbers(epochs, accumulate, checkpoint_every, clip_norm)
+    _check_choice("memory_format", memory_format, get_args(MemoryFormat))
+    _check_choice("on_checkpoint_error", on_checkpoint_error, get_args(OnCheckpointError))
+    checkpoints = None if checkpoint_dir is None else CheckpointFolder(checkpoint_dir, keep)
+    saved = _saved(checkpoints, resume)
     train = as_device_loader(train_loader)
     val = None if val_loader is None else as_device_loader(val_loader, train.device)
     classes = meet(train_loader=train, val_loader=val)
-    model.to(train.device)
-    chosen = make_optimizer(optimizer, model, lr)
-    schedule = make_scheduler(scheduler, chosen, _all_steps(train, epochs))
-    loss_function = module_of(loss or default_loss(model), train.device)
-    step = make_step(model, loss_function, classes)
-    threshold = own_threshold(model)
-    history = History(monitor=monitor or (None if val is None else "val_loss"))
-    kept = _Kept(model, history, restore_best=restore_best)
     if val is not None:
         overrides_validation(model)  # speaks up before the first epoch, not after it
-
-    def close(row: Row, started: float, rate: float) -> None:
-        if val is not None:
-            val.set_epoch(int(row["epoch"]))
-            row.update(validate(model, val, loss_function, classes, threshold=threshold))
-        row.update(lr=rate, seconds=time.perf_counter() - started)
-        history.rows.append(row)
-        kept.look()
-        _tell(model, row, epochs, progress)
-
-    with _seeded(seed, train.device):
-        if evaluate_first:
-            close({"epoch": 0}, time.perf_counter(), _rate(chosen))
-        for epoch in range(1, epochs + 1):
-            started, rate = time.perf_counter(), _rate(chosen)
-            model.train()
-            train.set_epoch(epoch - 1)
-            row: Row = {"epoch": epoch}
-            with progress_bar(_length(train), f"epoch {epoch}/{epochs}", progress) as bar:
-                row.update(
-                    train_epoch(
-                        step,
-                        train,
-                        chosen,
-                        scheduler=schedule,
-                        clip_norm=clip_norm,
-                        threshold=threshold,
-                        after_batch=bar.update,
-                    )
-                )
-            close(row, started, rate)
-            if not math.isfinite(row["train_loss"]):
-                history.stop_reason = "nan"
-                break
-        else:
-            history.stop_reason = "finished"
-    kept.restore()
-    model.eval()
+    model.to(train.device)
+    history = History(monitor=monitor or (None if val is None else "val_loss"))
+    made = make_optimizer(optimizer, model, lr)
+    schedule = make_schedule(
+        scheduler, made, epochs=epochs, steps=_steps(train, epochs, accumulate), mode=history.mode
+    )
+    loss_function = module_of(loss or default_loss(model), train.device)
+    settings = {
+        "model": _settings.of_model(model),
+        **_settings.of_optimizer(made, schedule),
+        "loss": _settings.of_loss(loss_function),
+        **_settings.of_data("train_loader", train),
+        **_settings.of_data("val_loader", val),
+        "monitor": history.monitor,
+        "restore_best": restore_best,
+        "precision": resolve_precision(precision, train.device),
+        "memory_format": memory_format,
+        "accumulate": accumulate,
+        "clip_norm": clip_norm,
+        "compile": bool(compile),
+        "evaluate_first": evaluate_first,
+        "seed": seed,
+    }
+    environment = _settings.environment(train.device)
+    if saved is not None:
+        _check_settings(saved, settings, environment, epochs)
+    compute = Compute(
+        train.device,
+        precision=resolve_precision(precision, train.device),
+        memory_format=_format(memory_format, model, loss_function, train, precision, saved),
+        compile=compile,
+    )
+    run = Run(
+        Parts(
+            model=model,
+            train=train,
+            val=val,
+            classes=classes,
+            loss=loss_function,
+            step=make_step(model, loss_function, classes),
+            updates=Updates(
+                made,
+                schedule,
+                accumulate=accumulate,
+                clip_norm=clip_norm,
+                scaler=compute.scaler,
+            ),
+            schedule=schedule,
+            compute=compute,
+            callbacks=Callbacks(callbacks),
+            checkpoints=checkpoints,
+            checkpoint_every=checkpoint_every,
+            on_checkpoint_error=on_checkpoint_error,
+            restore_best=restore_best,
+            evaluate_first=evaluate_first,
+            progress=progress,
+            seed=seed,
+            settings={"of_run": settings, "environment": environment},
+        ),
+        history,
+        epochs,
+    )
+    if val is not None:
+        run.watch.shared(shared_samples(train.dataset, val.dataset), _length_of(val.dataset))
+    run.go(saved)
     remember(model, classes, train)
     return history
 
 
-def _tell(model: nn.Module, row: Row, epochs: int, progress: bool) -> None:
-    """Print the epoch's line, unless the model says it in its own way."""
-    # The row before any training has no training figures, which such a hook would print.
-    if hook_overridden(model, "epoch_end") and row["epoch"]:
-        model.epoch_end(int(row["epoch"]), dict(row))  # type: ignore[operator]
-    elif progress:
-        print(epoch_line(row, epochs), flush=True)  # noqa: T201
+def _saved(checkpoints: CheckpointFolder | None, resume: bool | str) -> dict[str, Any] | None:
+    """The checkpoint to go on from, or None for a run from its beginning.
 
-
-class _Kept:
-    """The weights to go back to: of the best epoch, or of the last one whose figures are numbers.
-
-    Before any epoch has ended these are the initial weights.
+    Raises:
+        ArgumentError: The folder is occupied, or there is none.
+        NotFoundError: There is nothing to resume.
     """
-
-    def __init__(self, model: nn.Module, history: History, *, restore_best: bool) -> None:
-        self.model, self.history = model, history
-        self.best_only = restore_best and history.monitor is not None
-        self.epoch = 0
-        self.weights = self._copy()
-
-    def look(self) -> None:
-        """Keep the weights if the epoch that has just ended is one to go back to.
-
-        Raises:
-            ArgumentError: No such figure is known as the one to watch.
-        """
-        monitor, latest = self.history.monitor, self.history.rows[-1]
-        if monitor is not None and monitor not in latest and latest["epoch"]:
-            raise ArgumentError(f"monitor={monitor!r} is not among the figures {list(latest)}")
-        if self.history.best is latest if self.best_only else is_sound(latest):
-            self.epoch, self.weights = int(latest["epoch"]), self._copy()
-
-    def restore(self) -> None:
-        """Put the kept weights into the model, where they are not those of the last epoch."""
-        if self.epoch != self.history.rows[-1]["epoch"]:
-            self.model.load_state_dict(self.weights)
-            self.history.restored = self.epoch
-
-    def _copy(self) -> dict[str, Tensor]:
-        return {name: t.detach().clone() for name, t in self.model.state_dict().items()}
+    if resume not in (True, False, "auto"):
+        raise ArgumentError(f'resume must be True, False or "auto", received {resume!r}')
+    if checkpoints is None:
+        if resume:
+            raise ArgumentError(f"resume={resume!r} needs the checkpoint_dir of the run to go on")
+        return None
+    checkpoints.clear_leftovers()
+    if not resume:
+        if list(checkpoints):
+            raise ArgumentError(
+                f"{checkpoints.folder} holds the checkpoints of a run: go on with it by "
+                'resume=True (or "auto"), or name another checkpoint_dir'
+            )
+        return None
+    saved = checkpoints.newest()
+    if saved is None and resume is True:
+        raise NotFoundError(
+            f"there is no checkpoint in {checkpoints.folder} to go on from: "
+            'resume="auto" starts afresh where there is none'
+        )
+    return saved
 
 
-def _check_numbers(epochs: int, clip_norm: float | None) -> None:
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        raise ArgumentError(f"epochs must be a positive int, received {epochs!r}")
+def _check_settings(
+    saved: dict[str, Any], settings: dict[str, Any], environment: dict[str, Any], epochs: int
+) -> None:
+    """Refuse to go on with another run than the one that was begun.
+
+    Raises:
+        ArgumentError: The message lists what is different.
+
+    Warns:
+        CnnkitWarning: torch, the number of threads or the device are others.
+    """
+    different = _settings.differences(saved["settings"]["of_run"], settings)
+    if epochs < saved["epoch"]:
+        different.append(f"epochs is {epochs}, and {saved['epoch']} were begun already")
+    if different:
+        raise ArgumentError(
+            "a resumed run must be set as it was, but: "
+            + "; ".join(different)
+            + ". Set it so, or begin a new run in another checkpoint_dir"
+        )
+    different = _settings.differences(saved["settings"]["environment"], environment)
+    if different:
+        warnings.warn(
+            f"the run goes on elsewhere ({'; '.join(different)}): its figures may differ in their "
+            "last digits from those of an uninterrupted run",
+            CnnkitWarning,
+            stacklevel=3,
+        )
+
+
+def _format(
+    choice: MemoryFormat,
+    model: nn.Module,
+    loss: LossFunction,
+    train: DeviceDataLoader,
+    precision: Precision,
+    saved: dict[str, Any] | None,
+) -> Literal["contiguous", "channels_last"]:
+    if choice in ("contiguous", "channels_last"):
+        return choice
+    if saved is not None:
+        kept: Literal["contiguous", "channels_last"] = saved["memory_format"]
+        return kept
+    resolved = resolve_precision(precision, train.device)
+    if choice == "auto":
+        return by_rule(model, train.device, resolved)
+    batch = next(iter(train.batches(0)))
+    return faster_format(
+        model, lambda trial: make_step(trial, loss, None), batch, train.device, resolved
+    )
+
+
+def _check_numbers(
+    epochs: int, accumulate: int, checkpoint_every: int | None, clip_norm: float | None
+) -> None:
+    counts = {"epochs": epochs, "accumulate": accumulate, "checkpoint_every": checkpoint_every}
+    for name, number in counts.items():
+        if number is None and name == "checkpoint_every":
+            continue
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ArgumentError(f"{name} must be a positive int, received {number!r}")
     if clip_norm is not None and not clip_norm > 0:
         raise ArgumentError(f"clip_norm must be positive, received {clip_norm}")
 
 
-@contextmanager
-def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators inside, and put back afterwards what they were."""
-    if seed is None:
-        yield
-        return
-    devices: list[int] = [] if device.type in ("cpu", "meta") else [device.index or 0]
-    kind = device.type if devices else "cuda"
-    with torch.random.fork_rng(devices=devices, device_type=kind):
-        torch.manual_seed(seed)
-        yield
+def _check_choice(name: str, choice: object, choices: tuple[str, ...]) -> None:
+    if choice not in choices:
+        raise ArgumentError(f"{name} must be one of {choices}, received {choice!r}")
 
 
-def _rate(optimizer: Optimizer) -> float:
-    return float(optimizer.param_groups[0]["lr"])
-
-
-def _all_steps(loader: DeviceDataLoader, epochs: int) -> int | None:
-    length = _length(loader)
-    return None if length is None else length * epochs
-
-
-def _length(loader: DeviceDataLoader) -> int | None:
+def _steps(loader: DeviceDataLoader, epochs: int, accumulate: int) -> int | None:
+    """Optimiser steps of the run; None where the loader does not know its length."""
     try:
-        return len(loader)
+        return -(-len(loader) // accumulate) * epochs
     except TypeError:
         return None
+
+
+def _length_of(ds: Any) -> int:
+    return len(ds) if hasattr(ds, "__len__") else 0

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -18,7 +19,9 @@ from cnnkit.types import PathLike
 __all__ = ["History", "Row", "StopReason"]
 
 Row: TypeAlias = "dict[str, float]"
-StopReason = Literal["running", "finished", "nan"]
+StopReason = Literal[
+    "running", "finished", "early", "nan", "interrupted", "terminated", "not_saved"
+]
 _FORMAT = 1
 
 
@@ -33,7 +36,9 @@ class History:
             at work.
         monitor: The figure that decides which epoch is best, or None.
         mode: Whether the best is its "min" or its "max".
-        stop_reason: "finished", or "nan" where the loss was no number any more.
+        stop_reason: "finished"; "early" where a callback stopped the run; "nan" where the loss was
+            no number any more; "interrupted" by Ctrl-C; "terminated" by SIGTERM; "not_saved" where
+            a checkpoint could not be written and the run was to stop then.
         restored: The epoch whose weights are in the model, where they are not the last.
 
     Example:
@@ -105,10 +110,23 @@ class History:
             SavedFileError: It is none, or of a newer format.
         """
         try:
-            saved = json.loads(Path(path).read_text(encoding="utf-8"))
+            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+        except SavedFileError as error:
+            raise SavedFileError(f"{path}: {error}") from error
+        except ValueError as error:
+            raise SavedFileError(f"{path} holds no history: {error!r}") from error
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            SavedFileError: It is no history, or of a newer format.
+        """
+        try:
             if saved["format"] > _FORMAT:
                 raise SavedFileError(
-                    f"{path} has format {saved['format']}, this cnnkit reads up to {_FORMAT}"
+                    f"the history has format {saved['format']}, this cnnkit reads up to {_FORMAT}"
                 )
             history = cls(monitor=saved["monitor"], mode=saved["mode"])
             if history.mode not in ("min", "max"):
@@ -118,7 +136,7 @@ class History:
         except SavedFileError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SavedFileError(f"{path} holds no history: {error!r}") from error
+            raise SavedFileError(f"this is no history: {error!r}") from error
         return history
 
     def __str__(self) -> str:

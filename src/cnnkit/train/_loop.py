@@ -2,26 +2,83 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from cnnkit.errors import DataError, ModelError
-from cnnkit.metrics import Tally
+from cnnkit.errors import ModelError, TrainingError
 from cnnkit.models._base import evaluating, hook_overridden
-from cnnkit.train._loss import check_outputs, guarded_loss, number_of_classes
+from cnnkit.train._count import count
+from cnnkit.train._figures import TrainFigures
+from cnnkit.train._loss import check_outputs, guarded_loss
+from cnnkit.train._meeting import own_threshold as own_threshold  # moved; helpers still import it here
+from cnnkit.train._update import Updates
 from cnnkit.types import Batch, LossFunction
 
-__all__ = ["Step", "make_step", "train_epoch", "validate"]
+__all__ = ["Step", "UnsoundLossError", "make_step", "train_epoch", "validate"]
 
 _VALIDATION = ("validation_step", "validation_epoch_end")
 
 #: A batch -> (loss, logits, what the loss was divided by); logits None where a hook keeps them.
 Step: TypeAlias = "Callable[[Batch], tuple[Tensor, Tensor | None, float | Tensor]]"
+
+
+class UnsoundLossError(TrainingError):
+    """The loss of a batch is nan or infinite: there is nothing to learn from it."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__(f"the loss became {value}")
+        self.value = value
+
+
+def train_epoch(
+    step: Step,
+    batches: Iterable[Batch],
+    updates: Updates,
+    figures: TrainFigures,
+    *,
+    autocast: AbstractContextManager[Any],
+    after_batch: Callable[[], object],
+    after_step: Callable[[], bool],
+) -> bool:
+    """Train on each batch once, adding up `figures`.
+
+    Nothing in the loop waits for an accelerator. On the CPU a loss can be read for nothing, and
+    one that is no number ends the epoch before it reaches the weights.
+
+    Args:
+        step: What makes a loss of a batch.
+        batches: On the device.
+        updates: What makes optimiser steps of losses.
+        figures: Of this epoch.
+        autocast: The context of forward pass and loss.
+        after_batch: Called after each batch.
+        after_step: Called after each optimiser step; True ends the epoch there.
+
+    Returns:
+        Whether the epoch was trained to its end.
+
+    Raises:
+        UnsoundLossError: On the CPU, the loss of a batch is nan or infinite.
+    """
+    for batch in batches:
+        with autocast:
+            loss, logits, weight = step(batch)
+        value, weight = _read(loss), _read(weight)
+        if weight == 0:
+            continue  # class weights or ignored labels left nothing of this batch: 0 / 0
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UnsoundLossError(value)
+        stepped = updates.add(loss, weight)
+        figures.add(value, weight, logits, batch[1])
+        after_batch()
+        if stepped and after_step():
+            return False
+    return not (updates.finish() and after_step())
 
 
 def make_step(model: nn.Module, loss: LossFunction, classes: tuple[str, ...] | None) -> Step:
@@ -50,75 +107,6 @@ def make_step(model: nn.Module, loss: LossFunction, classes: tuple[str, ...] | N
     return own_step if hook_overridden(model, "training_step") else step
 
 
-def train_epoch(
-    step: Step,
-    batches: Iterable[Batch],
-    optimizer: Optimizer,
-    *,
-    scheduler: LRScheduler | None = None,
-    clip_norm: float | None = None,
-    threshold: float | None = None,
-    after_batch: Callable[[], object] = lambda: None,
-) -> dict[str, float]:
-    """Train on each batch once and return the epoch's figures.
-
-    Nothing in the loop waits for the device; the figures are read once, at the end.
-    """
-    tally: Tally | None = None
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for batch in batches:
-        optimizer.zero_grad(set_to_none=True)
-        loss, logits, weight = step(batch)
-        loss.backward()
-        if clip_norm is not None:
-            nn.utils.clip_grad_norm_(parameters, clip_norm)
-        optimizer.step()
-        if scheduler is not None:
-            scheduler.step()
-        if tally is None:
-            tally = Tally(2 if logits is None else number_of_classes(logits), threshold=threshold)
-        tally.add_loss(loss, weight)
-        if logits is not None:
-            tally.add_predictions(logits, batch[1])
-        after_batch()
-    if tally is None:
-        raise DataError("the training loader yielded no batch: there is nothing to train on")
-    totals = tally.totals()
-    figures = {"train_loss": totals.loss}
-    if int(totals.matrix.sum()):  # a training_step that returns the loss alone has no accuracy
-        figures["train_acc"] = totals.accuracy
-    return figures
-
-
-def count(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    loss: LossFunction,
-    classes: tuple[str, ...] | None,
-    *,
-    threshold: float | None = None,
-) -> Tally:
-    """Add up loss and predictions over batches, in eval mode and without gradients."""
-    tally: Tally | None = None
-    num_classes = None if classes is None else len(classes)
-    with evaluating(model):
-        for images, labels in batches:
-            logits = model(images)
-            check_outputs(logits, labels, num_classes)
-            if tally is None:
-                tally = Tally(number_of_classes(logits), threshold=threshold)
-            tally.add_loss(*guarded_loss(loss, logits, labels))
-            tally.add_predictions(logits, labels)
-    if tally is None:
-        raise DataError("the loader yielded no batch: there is nothing to evaluate on")
-    return tally
-
-
-def own_threshold(model: nn.Module) -> float | None:
-    """The threshold of a model with one logit, where it has one."""
-    return getattr(model, "threshold", None) if getattr(model, "binary", False) else None
-
-
 def overrides_validation(model: nn.Module) -> bool:
     """Whether the model brings validation hooks of its own.
 
@@ -141,8 +129,13 @@ def validate(
     classes: tuple[str, ...] | None,
     *,
     threshold: float | None = None,
-) -> dict[str, float]:
-    """Figures on the validation set: exact sums, or those of the model's own hooks as given."""
+    after_batch: Callable[[Tensor, Tensor], object],
+) -> tuple[dict[str, float], Tensor | None]:
+    """Figures on the validation set: exact sums, or those of the model's own hooks as given.
+
+    Returns:
+        The figures, and the matrix of counts where the logits were seen.
+    """
     if overrides_validation(model):
         # The model may derive from an article's own base class instead of ours.
         own_step: Any = getattr(model, _VALIDATION[0])
@@ -150,6 +143,13 @@ def validate(
         with evaluating(model):
             outputs = [own_step(batch) for batch in batches]
         result: Mapping[str, Any] = own_end(outputs)
-        return {name: float(torch.as_tensor(value)) for name, value in result.items()}
-    totals = count(model, batches, loss, classes, threshold=threshold).totals()
-    return {"val_loss": totals.loss, "val_acc": totals.accuracy}
+        return {name: float(torch.as_tensor(value)) for name, value in result.items()}, None
+    totals = count(
+        model, batches, loss, classes, threshold=threshold, after_batch=after_batch
+    ).totals()
+    return {"val_loss": totals.loss, "val_acc": totals.accuracy}, totals.matrix
+
+
+def _read(value: float | Tensor) -> float | Tensor:
+    """A number where it lies on the CPU; on an accelerator reading it would wait."""
+    return value.item() if isinstance(value, Tensor) and value.device.type == "cpu" else value

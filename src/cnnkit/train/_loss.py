@@ -11,6 +11,9 @@ from cnnkit.types import LossFunction
 __all__ = ["check_outputs", "denominator", "guarded_loss"]
 
 
+_REDUCED = (torch.bfloat16, torch.float16)
+
+
 def denominator(loss: LossFunction | None, labels: Tensor) -> float | Tensor:
     """What the batch's mean loss was divided by: N, or the sum of the samples' class weights.
 
@@ -43,6 +46,8 @@ def guarded_loss(
     Raises:
         DataError: A label is outside the classes; the message says which.
     """
+    if logits.dtype in _REDUCED:
+        logits = logits.float()  # a loss in half precision would be exact to three digits
     given = labels.to(logits.dtype) if isinstance(loss, nn.BCEWithLogitsLoss) else labels
     try:
         return loss(logits, given), denominator(loss, labels)

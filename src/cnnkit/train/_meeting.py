@@ -13,7 +13,14 @@ from cnnkit.device import DeviceDataLoader
 from cnnkit.errors import ArgumentError, ClassMismatchError, CnnkitWarning
 from cnnkit.preprocess import Preprocess
 
-__all__ = ["TrainedOn", "as_device_loader", "meet", "remember", "trained_on"]
+__all__ = [
+    "TrainedOn",
+    "as_device_loader",
+    "meet",
+    "own_threshold",
+    "remember",
+    "trained_on",
+]
 
 _REMEMBERED = "_trained_on"  # an attribute, so that it survives deepcopy and pickle
 
@@ -79,6 +86,11 @@ def trained_on(model: nn.Module) -> TrainedOn | None:
     """What the model was trained on, where `fit` noted it."""
     noted: TrainedOn | None = getattr(model, _REMEMBERED, None)
     return noted
+
+
+def own_threshold(model: nn.Module) -> float | None:
+    """The threshold of a model with one logit, where it has one."""
+    return getattr(model, "threshold", None) if getattr(model, "binary", False) else None
 
 
 def _pairs(named: dict[str, Any]) -> list[tuple[tuple[str, Any], tuple[str, Any]]]:

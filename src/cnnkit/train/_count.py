@@ -1,0 +1,47 @@
+"""Loss and predictions of a model over batches, added up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from torch import Tensor, nn
+
+from cnnkit.errors import DataError
+from cnnkit.metrics import Tally
+from cnnkit.models._base import evaluating
+from cnnkit.train._loss import check_outputs, guarded_loss, number_of_classes
+from cnnkit.types import Batch, LossFunction
+
+__all__ = ["count"]
+
+
+def count(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    loss: LossFunction,
+    classes: tuple[str, ...] | None,
+    *,
+    threshold: float | None = None,
+    positive: int = 1,
+    after_batch: Callable[[Tensor, Tensor], object] = lambda logits, labels: None,  # noqa: ARG005
+) -> Tally:
+    """Add up loss and predictions over batches, in eval mode and without gradients.
+
+    Raises:
+        DataError: There was no batch.
+    """
+    tally: Tally | None = None
+    num_classes = None if classes is None else len(classes)
+    with evaluating(model):
+        for images, labels in batches:
+            logits = model(images)
+            check_outputs(logits, labels, num_classes)
+            if tally is None:
+                number = number_of_classes(logits)
+                tally = Tally(number, threshold=threshold, positive=positive)
+            tally.add_loss(*guarded_loss(loss, logits, labels))
+            tally.add_predictions(logits, labels)
+            after_batch(logits, labels)
+    if tally is None:
+        raise DataError("the loader yielded no batch: there is nothing to evaluate on")
+    return tally

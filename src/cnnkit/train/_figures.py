@@ -1,0 +1,88 @@
+"""The figures of a training epoch, added up exactly, and what of them a checkpoint holds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnkit.metrics import Tally
+from cnnkit.train._loss import number_of_classes
+
+__all__ = ["TrainFigures"]
+
+
+class TrainFigures:
+    """Losses and predictions of the batches of an epoch.
+
+    Args:
+        threshold: For one logit a sample, as `Tally` takes it.
+    """
+
+    def __init__(self, threshold: float | None = None) -> None:
+        self.threshold = threshold
+        self.losses: list[float | Tensor] = []
+        self.weights: list[float | Tensor] = []
+        self.tally: Tally | None = None
+        self.earlier: Tensor | None = None  # counts of the batches before a resumed run went on
+        self.last_logits: Tensor | None = None
+
+    def add(
+        self, loss: float | Tensor, weight: float | Tensor, logits: Tensor | None, labels: Tensor
+    ) -> None:
+        """Add a batch: its mean loss, what that was divided by, and its predictions."""
+        self.losses.append(loss)
+        self.weights.append(weight)
+        if logits is not None:
+            if self.tally is None:
+                self.tally = Tally(number_of_classes(logits), threshold=self.threshold)
+            self.last_logits = logits.detach()
+            self.tally.add_predictions(self.last_logits, labels)
+
+    def row(self) -> dict[str, float]:
+        """`train_loss`, and `train_acc` where the batches gave logits: sums over the samples."""
+        losses, weights = self._read()
+        total = weights.sum()
+        # A batch that weighs nothing has no mean loss (0 / 0), and nothing to add.
+        figures = {"train_loss": float((losses * weights)[weights != 0].sum() / total)}
+        matrix = self._matrix()
+        if matrix is not None:
+            figures["train_acc"] = int(matrix.diagonal().sum()) / int(matrix.sum())
+        return figures
+
+    def first_unsound(self) -> int | None:
+        """The first batch whose loss was no number, among those that weigh something."""
+        losses, weights = self._read()
+        bad = (~losses.isfinite() & (weights != 0)).nonzero()
+        return int(bad[0]) if len(bad) else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything added so far."""
+        losses, weights = self._read()
+        return {"losses": losses, "weights": weights, "matrix": self._matrix()}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Begin with what another run had added."""
+        self.losses, self.weights = saved["losses"].tolist(), saved["weights"].tolist()
+        self.earlier = saved["matrix"]
+
+    def _read(self) -> tuple[Tensor, Tensor]:
+        """Losses and weights as float64 on the CPU; an accelerator is waited for once."""
+        return _on_cpu(self.losses), _on_cpu(self.weights)
+
+    def _matrix(self) -> Tensor | None:
+        matrix = None if self.tally is None else self.tally.totals().matrix
+        if matrix is None or self.earlier is None:
+            return self.earlier if matrix is None else matrix
+        return matrix + self.earlier
+
+
+def _on_cpu(values: list[float | Tensor]) -> Tensor:
+    """Numbers, or scalars of one device, as float64 (n,)."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if not tensors:
+        return torch.tensor(values, dtype=torch.float64)
+    moved = iter(torch.stack(tensors).cpu().double().tolist())
+    mixed = [next(moved) if isinstance(value, Tensor) else value for value in values]
+    return torch.tensor(mixed, dtype=torch.float64)

@@ -1,0 +1,400 @@
+"""`Run`: the course of a training run, from its first epoch or from a checkpoint to its end."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from cnnkit._progress import Bar, progress_bar
+from cnnkit.device import DeviceDataLoader
+from cnnkit.errors import CnnkitWarning, DataError, TrainingError
+from cnnkit.models._base import hook_overridden
+from cnnkit.train._callbacks import Callbacks
+from cnnkit.train._checkpoint import CheckpointFolder, Position
+from cnnkit.train._compute import Compute
+from cnnkit.train._figures import TrainFigures
+from cnnkit.train._history import History, Row, epoch_line
+from cnnkit.train._interrupt import Interrupt, interruptible
+from cnnkit.train._kept import Kept
+from cnnkit.train._loop import Step, UnsoundLossError, train_epoch, validate
+from cnnkit.train._meeting import own_threshold
+from cnnkit.train._random import put_back, random_states, seeded
+from cnnkit.train._schedules import Schedule
+from cnnkit.train._state import TrainState
+from cnnkit.train._update import Updates
+from cnnkit.train._watch import Spread, Watch, dead_units
+from cnnkit.types import Batch, LossFunction
+
+__all__ = ["OnCheckpointError", "Parts", "Run"]
+
+OnCheckpointError = Literal["warn", "stop"]
+
+
+@dataclass
+class Parts:
+    """What a run is made of; `fit` makes it from its arguments."""
+
+    model: nn.Module
+    train: DeviceDataLoader
+    val: DeviceDataLoader | None
+    classes: tuple[str, ...] | None
+    loss: LossFunction
+    step: Step
+    updates: Updates
+    schedule: Schedule
+    compute: Compute
+    callbacks: Callbacks
+    checkpoints: CheckpointFolder | None
+    checkpoint_every: int | None
+    on_checkpoint_error: OnCheckpointError
+    restore_best: bool
+    evaluate_first: bool
+    progress: bool
+    seed: int | None
+    settings: dict[str, Any]
+
+
+@dataclass
+class _Epoch:
+    """An epoch that is being trained."""
+
+    figures: TrainFigures
+    rate: float
+    started: float
+    random: dict[str, Any] | None  # the states before its first batch was asked for
+    resumed: dict[str, Any] | None = None  # those of the batch at which it goes on
+
+
+class _AskedToStopError(Exception):
+    """Raised out of the validation, whose batches nothing is written between."""
+
+
+class Run:
+    """A run: it begins, or goes on where a checkpoint was written, and ends in one of few ways."""
+
+    def __init__(self, parts: Parts, history: History, epochs: int) -> None:
+        self.parts, self.history = parts, history
+        optimizer, schedule = parts.updates.optimizer, parts.schedule
+        self.state = TrainState(parts.model, optimizer, schedule.scheduler, history, epochs)
+        self.kept = Kept(parts.model, history, restore_best=parts.restore_best)
+        self.watch = Watch(parts.classes)
+        self.threshold = own_threshold(parts.model)
+        self.device = parts.train.device
+        self.interrupt = Interrupt()
+        self.epoch: _Epoch | None = None  # None between two epochs
+        self._saved_at = 0
+
+    def go(self, saved: dict[str, Any] | None) -> History:
+        """Train to the end, from the beginning or from a checkpoint.
+
+        Raises:
+            TrainingError: The device's memory is full.
+        """
+        parts, state = self.parts, self.state
+        with (
+            seeded(parts.seed, self.device),
+            interruptible() as self.interrupt,
+            parts.compute.applied(parts.model),
+        ):
+            try:
+                if saved is not None:
+                    self._take_over(saved)
+                parts.callbacks.fit_start(state)
+                if parts.evaluate_first and saved is None:
+                    self._end_epoch({"epoch": 0}, time.perf_counter(), state.lr)
+                first = state.epoch + (self.epoch is None)
+                for number in range(first, state.epochs + 1):
+                    if state.stop_reason is not None:
+                        break
+                    self._one_epoch(number)
+            except _AskedToStopError:
+                state.stop_reason = self.interrupt.reason
+            except UnsoundLossError as error:
+                self._unsound(error.value, state.batch + 1)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self.kept.restore(within_epoch=True, unsound=True)
+                raise TrainingError(self._out_of_memory()) from error
+            self._finish()
+        return self.history
+
+    def _one_epoch(self, number: int) -> None:
+        parts, state = self.parts, self.state
+        if self.epoch is None:
+            state.epoch, state.batch = number, 0
+            random = random_states(self.device) if parts.checkpoints is not None else None
+            figures = TrainFigures(self.threshold)
+            self.epoch = _Epoch(figures, state.lr, time.perf_counter(), random)
+            parts.callbacks.epoch_start(state)
+        parts.model.train()
+        epoch = self.epoch
+        with progress_bar(
+            _length(parts.train), f"epoch {number}/{state.epochs}", parts.progress
+        ) as bar:
+            bar.update(state.batch)
+            whole = train_epoch(
+                parts.step,
+                parts.compute.batches(self._batches(epoch)),
+                parts.updates,
+                epoch.figures,
+                autocast=parts.compute.autocast(),
+                after_batch=lambda: self._after_batch(bar),
+                after_step=self._after_step,
+            )
+        if not epoch.figures.losses:
+            raise DataError("the training loader yielded no batch: there is nothing to train on")
+        bad = epoch.figures.first_unsound()
+        if bad is not None:
+            self._unsound(math.nan, bad + 1)
+        elif whole:
+            row: Row = {"epoch": number, **epoch.figures.row()}
+            self._end_epoch(row, epoch.started, epoch.rate)
+
+    def _batches(self, epoch: _Epoch) -> Iterator[Batch]:
+        """The batches of this epoch that are not done yet."""
+        start = self.state.batch
+        if epoch.resumed is not None and epoch.random is not None and start:
+            # A foreign loader draws its order when it is asked for its first batch.
+            put_back(epoch.random, self.device)
+        batches = self.parts.train.batches(self.state.epoch - 1, start)
+        if epoch.resumed is not None:
+            put_back(epoch.resumed, self.device)  # after the loader was asked, which may draw
+            epoch.resumed = None
+        return batches
+
+    def _after_batch(self, bar: Bar) -> None:
+        self.state.batch += 1
+        bar.update()
+        if self.state.step == 0 and self.state.batch == 1 and self.epoch is not None:
+            logits = self.epoch.figures.last_logits
+            if logits is not None:
+                self.watch.first_batch(self.parts.model, logits)
+
+    def _after_step(self) -> bool:
+        """After an optimiser step: whether the run must end here."""
+        state, parts = self.state, self.parts
+        state.step += 1
+        parts.callbacks.step_end(state)
+        if self.interrupt.reason is not None:
+            state.stop_reason = self.interrupt.reason
+            return True
+        if parts.checkpoint_every and state.step - self._saved_at >= parts.checkpoint_every:
+            self._save()
+        return state.stop_reason == "not_saved"
+
+    def _end_epoch(self, row: Row, started: float, rate: float) -> None:
+        """Validate, record, and let everything know that an epoch has ended."""
+        parts, state = self.parts, self.state
+        if parts.val is not None:
+            if self.epoch is not None and parts.checkpoints is not None:
+                self.epoch.resumed = random_states(self.device)  # where an interrupt goes back to
+            row.update(self._validate(parts.val))
+        elif self.epoch is not None and self.epoch.figures.last_logits is not None:
+            spread = Spread()
+            spread.see(self.epoch.figures.last_logits)
+            self.watch.outputs(spread, None)
+        row.update(lr=rate, seconds=time.perf_counter() - started)
+        self.history.rows.append(row)
+        self.epoch = None
+        parts.callbacks.epoch_end(state)
+        self.kept.look()
+        if row["epoch"]:
+            parts.schedule.after_epoch(self.history)
+        self._tell(row)
+        self.watch.after_epoch(self.history, state.epochs)
+        if row["epoch"]:
+            self._save()
+            if state.stop_reason is None:
+                state.stop_reason = self.interrupt.reason
+
+    def _validate(self, val: DeviceDataLoader) -> dict[str, float]:
+        parts, spread = self.parts, Spread()
+        last: list[Batch] = []
+
+        def watched(batches: Iterable[Batch]) -> Iterator[Batch]:
+            for batch in batches:
+                if self.interrupt.reason is not None:
+                    raise _AskedToStopError
+                last[:] = [batch]
+                yield batch
+
+        with parts.compute.autocast():
+            figures, matrix = validate(
+                parts.model,
+                watched(parts.compute.batches(val.batches(self.state.epoch))),
+                parts.loss,
+                parts.classes,
+                threshold=self.threshold,
+                after_batch=spread.see,
+            )
+            if matrix is not None and self.state.epoch:  # before training it would mean nothing
+                dead = dead_units(parts.model, last[0][0]) if spread.constant else None
+                self.watch.validation(matrix, spread, dead)
+        return figures
+
+    def _tell(self, row: Row) -> None:
+        """Print the epoch's line, unless the model says it in its own way."""
+        model = self.parts.model
+        # The row before any training has no training figures, which such a hook would print.
+        if hook_overridden(model, "epoch_end") and row["epoch"]:
+            model.epoch_end(int(row["epoch"]), dict(row))  # type: ignore[operator]
+        elif self.parts.progress:
+            print(epoch_line(row, self.state.epochs), flush=True)  # noqa: T201
+
+    def _unsound(self, value: float, batch: int) -> None:
+        """The loss is no number: note it and end the run."""
+        state = self.state
+        started = time.perf_counter() if self.epoch is None else self.epoch.started
+        seconds = time.perf_counter() - started
+        self.history.rows.append(
+            {"epoch": state.epoch, "train_loss": value, "lr": state.lr, "seconds": seconds}
+        )
+        self._tell(self.history.rows[-1])
+        warnings.warn(
+            f"the loss became {value} in epoch {state.epoch}, batch {batch}, at the learning rate "
+            f"{state.lr:g}: the run has ended, and the weights of "
+            + (f"epoch {self.kept.epoch}" if self.kept.epoch else "the beginning")
+            + " are back in the model. Try a smaller learning rate (find_lr proposes one) or "
+            "clip_norm=1, and look for images or class weights that are no numbers",
+            CnnkitWarning,
+            stacklevel=2,
+        )
+        state.stop("nan")
+
+    def _finish(self) -> None:
+        """The best weights, or those there are, and the reason."""
+        state, within = self.state, self.epoch is not None
+        if within and state.stop_reason in ("interrupted", "terminated"):
+            self._save()
+        self.history.stop_reason = state.stop_reason or "finished"
+        self.kept.restore(within_epoch=within, unsound=state.stop_reason == "nan")
+        self.parts.model.eval()
+        self.parts.callbacks.fit_end(state)
+
+    def _save(self) -> None:
+        """Write a checkpoint of what stands now, if there is a folder for it."""
+        parts, state = self.parts, self.state
+        if parts.checkpoints is None:
+            return
+        self._saved_at = state.step
+        if self.epoch is not None and self.epoch.figures.first_unsound() is not None:
+            return  # never over a checkpoint that is sound
+        position = Position(state.epoch, None if self.epoch is None else state.batch)
+        best = self.history.best
+        try:
+            parts.checkpoints.write(
+                position, self._contents(), None if best is None else int(best["epoch"])
+            )
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, TrainingError):
+                raise
+            stop = parts.on_checkpoint_error == "stop"
+            warnings.warn(
+                f"the checkpoint {position.name} could not be written ({error}); those before it "
+                f"are whole. The run {'ends here' if stop else 'goes on'}",
+                CnnkitWarning,
+                stacklevel=2,
+            )
+            if stop:
+                state.stop("not_saved")
+
+    def _contents(self) -> dict[str, Any]:
+        parts, state, epoch = self.parts, self.state, self.epoch
+        now = None if epoch is None else epoch.resumed
+        scaler, loss = parts.compute.scaler, parts.loss
+        return {
+            "settings": parts.settings,
+            "epoch": state.epoch,
+            "batch": state.batch,
+            "step": state.step,
+            # An interrupt is not the run's own end: it is to go on.
+            "stop_reason": "early" if state.stop_reason == "early" else None,
+            "running": None
+            if epoch is None
+            else {
+                "figures": epoch.figures.state_dict(),
+                "rate": epoch.rate,
+                "seconds": time.perf_counter() - epoch.started,
+                "random": epoch.random,
+            },
+            "random": random_states(self.device) if now is None else now,
+            "model": parts.model.state_dict(),
+            "optimizer": parts.updates.optimizer.state_dict(),
+            "scheduler": parts.schedule.state_dict(),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "loss": loss.state_dict() if isinstance(loss, nn.Module) else None,
+            "callbacks": parts.callbacks.state_dict(),
+            "kept": self.kept.state_dict(),
+            "history": self.history.to_dict(),
+            "memory_format": parts.compute.memory_format,
+            "classes": None if parts.classes is None else list(parts.classes),
+            "preprocess": None
+            if parts.train.preprocess is None
+            else parts.train.preprocess.to_dict(),
+        }
+
+    def _take_over(self, saved: dict[str, Any]) -> None:
+        """Stand where the checkpoint was written."""
+        parts, state = self.parts, self.state
+        parts.model.load_state_dict(saved["model"])
+        parts.updates.optimizer.load_state_dict(saved["optimizer"])
+        parts.schedule.load_state_dict(saved["scheduler"])
+        if parts.compute.scaler is not None:
+            parts.compute.scaler.load_state_dict(saved["scaler"])
+        if isinstance(parts.loss, nn.Module) and saved["loss"]:
+            parts.loss.load_state_dict(saved["loss"])
+        parts.callbacks.load_state_dict(saved["callbacks"])
+        self.kept.load_state_dict(saved["kept"])
+        self.history.rows = History.from_dict(saved["history"]).rows
+        state.epoch, state.batch, state.step = saved["epoch"], saved["batch"], saved["step"]
+        state.stop_reason = saved["stop_reason"]
+        self._saved_at = state.step
+        running = saved["running"]
+        if running is None:
+            put_back(saved["random"], self.device)
+            return
+        figures = TrainFigures(self.threshold)
+        figures.load_state_dict(running["figures"])
+        started = time.perf_counter() - running["seconds"]
+        self.epoch = _Epoch(figures, running["rate"], started, running["random"], saved["random"])
+
+    def _out_of_memory(self) -> str:
+        size = getattr(self.parts.train.loader, "batch_size", None)
+        precision = self.parts.compute.precision
+        fewer = (
+            "halve the batch size and"
+            if size is None
+            else f"try batch_size={max(1, size // 2)} with"
+        )
+        return (
+            f"{self.device} has no memory left in epoch {self.state.epoch}, batch "
+            f"{self.state.batch + 1}, with batches of {size or 'unknown size'}: {fewer} "
+            f"accumulate={2 * self.parts.updates.accumulate}, which trains the same"
+            + (
+                ', or precision="auto"'
+                if precision == "fp32" and self.device.type == "cuda"
+                else ""
+            )
+            + ". The best weights so far are in the model"
+        )
+
+
+def _length(loader: DeviceDataLoader) -> int | None:
+    try:
+        return len(loader)
+    except TypeError:
+        return None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -1,0 +1,113 @@
+"""What a run was set to, as plain values: a resumed run must be set to the same."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from cnnkit.device import DeviceDataLoader
+from cnnkit.train._schedules import Schedule
+
+__all__ = ["differences", "environment", "of_data", "of_loss", "of_model", "of_optimizer"]
+
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_MOVING = ("last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "best")
+
+
+def of_model(model: nn.Module) -> str:
+    """Class and shapes of the weights."""
+    shapes = [(name, tuple(t.shape)) for name, t in model.state_dict().items()]
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return f"{type(model).__qualname__}, {count:,} parameters, {_digest(repr(shapes))}"
+
+
+def of_optimizer(optimizer: Optimizer, schedule: Schedule) -> dict[str, Any]:
+    """Classes and hyper-parameters of optimiser and scheduler, before their first step."""
+    groups = [
+        {name: _plain(value) for name, value in group.items() if name != "params"}
+        for group in optimizer.param_groups
+    ]
+    settings: dict[str, Any] = {"optimizer": type(optimizer).__qualname__, "groups": repr(groups)}
+    if schedule.scheduler is not None:
+        own = {n: _plain(v) for n, v in schedule.scheduler.state_dict().items() if n not in _MOVING}
+        settings["scheduler"] = f"{type(schedule.scheduler).__qualname__} {own}"
+    return settings
+
+
+def of_loss(loss: Any) -> str:
+    """Name and, of a module, settings and class weights."""
+    if isinstance(loss, nn.Module):
+        tensors = {name: tensor.tolist() for name, tensor in loss.state_dict().items()}
+        options = {n: v for n, v in vars(loss).items() if isinstance(v, (int, float, str, bool))}
+        return f"{type(loss).__qualname__} {options} {_digest(repr(tensors)) if tensors else ''}"
+    return str(getattr(loss, "__qualname__", type(loss).__qualname__))
+
+
+def of_data(name: str, loader: DeviceDataLoader | None) -> dict[str, Any]:
+    """Samples, order, augmentation and preprocessing of a loader."""
+    if loader is None:
+        return {name: None}
+    ds, order = loader.dataset, getattr(loader.loader, "order", None)
+    settings: dict[str, Any] = {
+        "classes": None if loader.classes is None else list(loader.classes),
+        "preprocess": None if loader.preprocess is None else repr(loader.preprocess.to_dict()),
+        "augment": [_plain(augmentation) for augmentation in loader.augment],
+        "seed": loader.seed,
+        "batch_size": getattr(loader.loader, "batch_size", None),
+        "samples": _of_samples(ds),
+    }
+    if order is not None:
+        settings |= {"shuffle": order.shuffle, "balanced": order.weights is not None}
+        settings["order seed"] = order.seed
+    return {f"{name} {key}": value for key, value in settings.items()}
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What does not change what is computed, but may change its last bits."""
+    return {
+        "torch": str(torch.__version__),  # a class of its own, which a checkpoint cannot hold
+        "threads": torch.get_num_threads(),
+        "device": device.type,
+    }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """One line for each value that is not what it was."""
+    names = list(dict.fromkeys([*before, *now]))
+    return [
+        f"{name} was {before.get(name)!r}, is {now.get(name)!r}"
+        for name in names
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _of_samples(ds: Any) -> str | None:
+    """How many there are, and which, as far as that is known without reading them."""
+    if ds is None or not hasattr(ds, "__len__"):
+        return None
+    known = [getattr(ds, name, None) for name in ("targets", "indices")]
+    tensors = [torch.as_tensor(t).cpu().long().tolist() for t in known if t is not None]
+    return f"{len(ds)} samples{f', {_digest(repr(tensors))}' if tensors else ''}"
+
+
+def _plain(value: Any) -> Any:
+    """A value that compares equal in another process."""
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if isinstance(value, (bool, int, float, str, type(None))):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    if isinstance(value, Mapping):
+        return {str(name): _plain(one) for name, one in value.items()}
+    return _ADDRESS.sub("", repr(value))
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

@@ -1,0 +1,90 @@
+"""One optimiser step from one batch or from several: scale, accumulate, unscale, clip, step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+
+from cnnkit.train._schedules import Schedule
+
+__all__ = ["Updates"]
+
+
+class Updates:
+    """Turns losses into optimiser steps.
+
+    With `accumulate` batches a step, the gradient is that of the mean over all their samples, by
+    the loss's own denominator: a short last batch or group counts for no more than its samples.
+
+    Args:
+        optimizer: Of the run.
+        schedule: Stepped after each optimiser step, where it goes by steps.
+        accumulate: Batches a step.
+        clip_norm: Largest norm of all gradients together, after unscaling.
+        scaler: For float16.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        *,
+        accumulate: int = 1,
+        clip_norm: float | None = None,
+        scaler: GradScaler | None = None,
+    ) -> None:
+        self.optimizer, self.schedule = optimizer, schedule
+        self.accumulate, self.clip_norm, self.scaler = accumulate, clip_norm, scaler
+        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.pending = 0
+        self._first: float | Tensor = 1.0
+        self._total: float | Tensor = 0.0
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+        self.pending = 0
+
+    def add(self, loss: Tensor, weight: float | Tensor) -> bool:
+        """Add a batch's gradients; True where that completed an optimiser step."""
+        if self.accumulate > 1:
+            if not self.pending:
+                self._first, self._total = weight, 0.0
+            self._total = self._total + weight
+            # As if all batches weighed what the first does; `finish` corrects it if they did not.
+            loss = loss * (weight / (self._first * self.accumulate))
+        if self.scaler is not None:
+            loss = self.scaler.scale(loss)
+        loss.backward()
+        self.pending += 1
+        return self.pending == self.accumulate and self.finish()
+
+    def finish(self) -> bool:
+        """Step with what was added; False where nothing was."""
+        if not self.pending:
+            return False
+        if self.scaler is not None and (self.clip_norm is not None or self.accumulate > 1):
+            self.scaler.unscale_(self.optimizer)
+        if self.accumulate > 1:
+            self._correct()
+        if self.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        self.schedule.after_step()
+        self.clear()
+        return True
+
+    def _correct(self) -> None:
+        """From the sum that assumed equal batches to the mean over the samples that came."""
+        factor = self._first * self.accumulate / self._total
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if gradients and (isinstance(factor, Tensor) or factor != 1):
+            torch._foreach_mul_(gradients, factor)

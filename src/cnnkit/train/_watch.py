@@ -1,0 +1,197 @@
+"""What a run says when it does not do what its user thinks, each thing once."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnnkit.errors import CnnkitWarning
+from cnnkit.models._base import evaluating
+from cnnkit.train._history import History
+
+__all__ = ["Spread", "Watch", "dead_units", "shared_samples"]
+
+_CONSTANT = 1e-5  # outputs that differ by less than this share of their size are called equal
+_RISING = 3  # epochs of falling training and rising validation loss
+_FALLING = 0.03  # how much the loss must still fall, an epoch, to be worth training longer
+_FALLING_EPOCHS = 4
+
+
+class Spread:
+    """Smallest and largest output of each class over the images of an epoch."""
+
+    def __init__(self) -> None:
+        self._low: Tensor | None = None
+        self._high: Tensor | None = None
+        self.images = 0
+
+    def see(self, logits: Tensor, _labels: Tensor | None = None) -> None:
+        """Add the logits of a batch."""
+        low, high = torch.aminmax(logits.detach(), dim=0)
+        if self._low is None or self._high is None:
+            self._low, self._high = low, high
+        else:
+            self._low, self._high = torch.minimum(self._low, low), torch.maximum(self._high, high)
+        self.images += len(logits)
+
+    @property
+    def constant(self) -> bool:
+        """Whether the outputs are the same for all images, of which there were several."""
+        if self._low is None or self._high is None or self.images < 2:
+            return False
+        size = torch.maximum(self._low.abs(), self._high.abs()).max().clamp(min=1e-30)
+        return bool(((self._high - self._low).max() / size) <= _CONSTANT)
+
+
+class Watch:
+    """Warns of what goes wrong without an error.
+
+    Args:
+        classes: Their names, where they are known.
+    """
+
+    def __init__(self, classes: tuple[str, ...] | None) -> None:
+        self.classes = classes
+        self._said: set[str] = set()
+
+    def first_batch(self, model: nn.Module, logits: Tensor) -> None:
+        """Probabilities where logits are expected: the loss takes a softmax of its own."""
+        sums = logits.sum(dim=-1)
+        if logits.ndim == 2:
+            proper = bool((logits >= 0).all()) and torch.allclose(
+                sums.float(), torch.ones_like(sums, dtype=torch.float32), atol=1e-3
+            )
+            name = "softmax"
+        else:
+            modules = [m for m in model.modules() if not any(m.children())]
+            proper = bool(modules) and isinstance(modules[-1], nn.Sigmoid)
+            name = "sigmoid"
+        if proper:
+            self._say(
+                "probabilities",
+                f"the model's outputs are probabilities already, and the loss takes a {name} of "
+                f"them once more: it learns slowly and its loss cannot come near 0. Remove the "
+                f"{name} from the model's end; predict_proba and Classifier apply it",
+            )
+
+    def validation(self, matrix: Tensor, spread: Spread, dead: float | None) -> None:
+        """One class for all predictions, or the same outputs for all images.
+
+        Args:
+            matrix: Counts of the validation set, a row a true class.
+            spread: Of the outputs.
+            dead: Share of ReLU units that are 0 for every image, where it is known.
+        """
+        self.outputs(spread, dead)
+        predicted, true = matrix.sum(dim=0), matrix.sum(dim=1)
+        total = int(true.sum())
+        if int((predicted > 0).sum()) == 1 and int((true > 0).sum()) > 1:
+            chosen = int(predicted.argmax())
+            self._say(
+                "one class",
+                f"all {total} validation predictions are {self._name(chosen)!r}: an accuracy of "
+                f"{100 * int(matrix[chosen, chosen]) / total:.1f} % says nothing, always naming "
+                f"the most frequent class has {100 * int(true.max()) / total:.1f} %. Try a smaller "
+                "learning rate (find_lr proposes one), or weight the classes (class_weights)",
+            )
+
+    def outputs(self, spread: Spread, dead: float | None) -> None:
+        """The same outputs for all images."""
+        if spread.constant:
+            units = "" if dead is None else f" {100 * dead:.0f} % of the ReLU units are 0 for all;"
+            self._say(
+                "constant",
+                f"the outputs are the same for all {spread.images} images:{units} the first "
+                "suspect is a learning rate that is too high. Make the model afresh and train it "
+                "with a smaller one (find_lr proposes one)",
+            )
+
+    def after_epoch(self, history: History, epochs: int) -> None:
+        """Learning by heart, or stopping too early."""
+        train, val = _run(history, "train_loss"), _run(history, "val_loss")
+        recent, later = train[-_RISING - 1 :], val[-_RISING - 1 :]
+        if len(later) > _RISING and _falls(recent) and _falls([-loss for loss in later]):
+            self._say(
+                "overfitting",
+                f"for {_RISING} epochs the training loss has been falling while the validation "
+                f"loss has been rising (from {later[0]:.4f} to {later[-1]:.4f}): the model learns "
+                "the training images by heart. Stop early (EarlyStopping), augment, add dropout "
+                "or weight decay",
+            )
+        last = (val or train)[-_FALLING_EPOCHS:]
+        done = bool(history.rows) and history.rows[-1]["epoch"] == epochs
+        if done and len(last) == _FALLING_EPOCHS and _falls(last, by=_FALLING):
+            what = "validation" if val else "training"
+            self._say(
+                "too short",
+                f"the {what} loss was still falling fast at the last epoch (from {last[0]:.4f} to "
+                f"{last[-1]:.4f} in {_FALLING_EPOCHS - 1} epochs): train longer",
+            )
+
+    def shared(self, number: int, validation: int) -> None:
+        """So many samples of the validation set are trained on."""
+        if number:
+            self._say(
+                "shared",
+                f"{number} of the {validation} validation samples are in the training set too: "
+                "its figures will be too good. Split the data once, with train_val_split",
+            )
+
+    def _say(self, what: str, message: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            warnings.warn(message, CnnkitWarning, stacklevel=2)
+
+    def _name(self, label: int) -> str:
+        return str(label) if self.classes is None else self.classes[label]
+
+
+def shared_samples(train: Any, val: Any) -> int:
+    """How many samples of one data set are in the other: the same rows of one whole, or files."""
+    if train is None or val is None:
+        return 0
+    if train is val and hasattr(val, "__len__"):
+        return len(val)
+    origins = [getattr(ds, "origin", None) for ds in (train, val)]
+    if None in origins:
+        return 0
+    if origins[0] == origins[1]:
+        return int(torch.isin(val.indices.cpu(), train.indices.cpu()).sum())
+    paths = [getattr(ds, "paths", None) for ds in (train, val)]
+    if None in paths:
+        return 0
+    trained = set(map(str, paths[0]))
+    return sum(str(path) in trained for path in paths[1])
+
+
+def dead_units(model: nn.Module, images: Tensor) -> float | None:
+    """The share of ReLU units that are 0 for every one of the images; None without ReLUs."""
+    dead, units = 0, 0
+
+    def look(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        nonlocal dead, units
+        silent = (output == 0).flatten(1).all(dim=0)
+        dead, units = dead + int(silent.sum()), units + silent.numel()
+
+    hooks = [m.register_forward_hook(look) for m in model.modules() if isinstance(m, nn.ReLU)]
+    try:
+        with evaluating(model):
+            model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return dead / units if units else None
+
+
+def _run(history: History, name: str) -> list[float]:
+    return [row[name] for row in history.rows if name in row and row["epoch"] > 0]
+
+
+def _falls(losses: list[float], by: float = 0.0) -> bool:
+    """Whether each is smaller than the one before, by more than this share of it."""
+    pairs = itertools.pairwise(losses)
+    return len(losses) > 1 and all(after < before - by * abs(before) for before, after in pairs)
