@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 from torchvision import transforms
 
 from cnnkit.data import (
@@ -210,7 +210,34 @@ def test_a_batch_is_one_call_of_the_data_set(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(ArrayDataset, "get_batch", counted)
     monkeypatch.setattr(ArrayDataset, "__getitem__", forbidden)
     list(make_loader(numbered(250), 100, shuffle=True, device="cpu"))
-    assert calls == [100, 100, 50]
+    assert calls == [250], "small batches are gathered together"
+    large = ArrayDataset(torch.zeros(5, 3, 300, 300, dtype=torch.uint8), [0, 1, 0, 1, 0])
+    calls.clear()
+    list(make_loader(large, 2, device="cpu"))
+    assert calls == [2, 2, 1]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("size", [1, 20, 64])
+def test_an_epoch_may_begin_at_any_batch(workers: int, size: int) -> None:
+    loader = make_loader(
+        numbered(250), size, shuffle=True, augment=[noise], num_workers=workers, device="cpu"
+    )
+    loader.set_epoch(3)
+    whole = list(loader)
+    for start in {0, 1, len(whole) // 2, len(whole) - 1, len(whole)}:
+        rest = list(loader.batches(3, start))
+        assert len(rest) == len(whole) - start
+        for ours, theirs in zip(rest, whole[start:], strict=True):
+            assert torch.equal(ours[0], theirs[0])
+            assert torch.equal(ours[1], theirs[1])
+
+
+def test_a_foreign_loader_begins_at_any_batch_too() -> None:
+    loader = DeviceDataLoader(DataLoader(TensorDataset(torch.rand(10, 2), torch.arange(10)), 3), "cpu")
+    whole = list(loader)
+    rest = list(loader.batches(0, 2))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(rest, whole[2:], strict=True))
 
 
 class Foreign(Dataset[Any]):

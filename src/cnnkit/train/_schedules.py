@@ -50,7 +50,6 @@ class Schedule:
     def __init__(self, scheduler: LRScheduler | None = None, *, by_step: bool = False) -> None:
         self.scheduler = scheduler
         self.by_step = by_step
-        self._watches = isinstance(scheduler, ReduceLROnPlateau)
 
     def after_step(self) -> None:
         """An optimiser step was taken."""
@@ -65,7 +64,7 @@ class Schedule:
         """
         if self.by_step or self.scheduler is None:
             return
-        if not self._watches:
+        if not isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step()
             return
         watched = history.monitor or "train_loss"

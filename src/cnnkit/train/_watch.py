@@ -161,11 +161,11 @@ def shared_samples(train: Any, val: Any) -> int:
         return 0
     if origins[0] == origins[1]:
         return int(torch.isin(val.indices.cpu(), train.indices.cpu()).sum())
-    paths = [getattr(ds, "paths", None) for ds in (train, val)]
-    if None in paths:
+    ours, theirs = getattr(train, "paths", None), getattr(val, "paths", None)
+    if ours is None or theirs is None:
         return 0
-    trained = set(map(str, paths[0]))
-    return sum(str(path) in trained for path in paths[1])
+    trained = {str(path) for path in ours}
+    return sum(str(path) in trained for path in theirs)
 
 
 def dead_units(model: nn.Module, images: Tensor) -> float | None:
