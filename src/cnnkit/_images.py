@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -107,7 +107,7 @@ def read_image(
 
 def image_header(path: PathLike) -> tuple[int, int, str]:
     """(height, width) after EXIF orientation and the stored mode, without decoding the pixels."""
-    name, stream = _stream(path)
+    name, stream = _stream(path, whole=False)
     with stream, _guarded(name, lambda: Image.open(stream)) as image:
         width, height = image.size
         if _orientation(image) >= 5 and image.format != "TIFF":  # of a TIFF Pillow swaps them
@@ -168,13 +168,23 @@ def to_mode(image: Image.Image, mode: Mode) -> Image.Image:
     return image.convert(mode)
 
 
-def _stream(source: PathLike | bytes) -> tuple[str, IO[bytes]]:
-    """A readable stream and the name that error messages give it."""
+def _stream(source: PathLike | bytes, *, whole: bool = True) -> tuple[str, IO[bytes]]:
+    """A readable stream and the name that error messages give it.
+
+    Args:
+        source: A path, or the bytes of a file.
+        whole: Read the file at once: a decoder would read it in dozens of small pieces, for each
+            of which threads that decode beside it wait. For a header alone it is left open.
+    """
     if isinstance(source, (bytes, bytearray, memoryview)):
         return f"the given {len(source)} bytes", io.BytesIO(source)
-    path = Path(source)
+    path = os.fspath(source)
     try:
-        return str(path), path.open("rb")
+        stream = open(path, "rb")  # noqa: SIM115
+        if not whole:
+            return path, stream
+        with stream:
+            return path, io.BytesIO(stream.read())
     except FileNotFoundError:
         raise NotFoundError(f"expected an image file, but there is none at {path}") from None
     except OSError as error:
@@ -240,8 +250,11 @@ def _orientation(image: Image.Image) -> int:
 
 def to_tensor(image: Image.Image) -> Tensor:
     """The pixels of a Pillow image (L, RGB, RGBA) as uint8 (C, H, W)."""
+    return as_channels_first(image).contiguous()
+
+
+def as_channels_first(image: Image.Image) -> Tensor:
+    """The same, as a view of (H, W, C): to be copied elsewhere."""
     pixels: np.ndarray[Any, np.dtype[np.uint8]] = np.array(image)  # a copy: asarray is read-only
     tensor = torch.from_numpy(pixels)
-    if tensor.ndim == 2:
-        return tensor.unsqueeze(0)  # (1, H, W)
-    return tensor.permute(2, 0, 1).contiguous()  # (H, W, C) -> (C, H, W)
+    return tensor.unsqueeze(0) if tensor.ndim == 2 else tensor.permute(2, 0, 1)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
-from typing import Any, SupportsInt, TypeAlias, TypeVar
+from typing import Any, NamedTuple, SupportsInt, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler
 
 from cnnkit._pixels import scaled
+from cnnkit.distributed import local_rank, share, world_size
 from cnnkit.errors import DataError
 from cnnkit.preprocess import Preprocess
 from cnnkit.types import Augmentation, Batch
@@ -18,12 +20,48 @@ from cnnkit.types import Augmentation, Batch
 __all__ = ["DeviceDataLoader", "default_device", "to_device"]
 
 T = TypeVar("T")
-#: Batches that were read with one call, and how many samples each has; None for a single batch.
-Group: TypeAlias = "tuple[Batch, list[int] | None]"
+
+
+class Part(NamedTuple):
+    """Which samples of a batch these are, where several processes share it.
+
+    Attributes:
+        size: How many.
+        start: Where they begin in the batch.
+        total: Samples of the whole batch.
+        counts: False for a sample that stands in where there is none for this process.
+    """
+
+    size: int
+    start: int
+    total: int
+    counts: bool = True
+
+    @classmethod
+    def of(cls, total: int) -> Part:
+        """This process's part of a batch of so many samples.
+
+        Where a small batch has none for it, its first sample stands in, and counts for nothing:
+        without any the process could not take part in the step.
+        """
+        start, stop = share(total)
+        return cls(stop - start, start, total) if stop > start else cls(1, 0, total, False)
+
+
+#: Batches that were read with one call, and the parts in it; None for one whole batch.
+Group: TypeAlias = "tuple[Batch, list[Part] | None]"
+
+
+class StandIn(tuple[Tensor, Tensor]):
+    """A batch that counts for nothing: its samples are those of another process."""
+
+    __slots__ = ()
 
 
 def default_device() -> torch.device:
     """The accelerator that is available (cuda, mps or another one), else the CPU.
+
+    Of several processes on a machine, each has an accelerator of its own.
 
     Example:
         >>> default_device().type in {"cpu", "cuda", "mps", "xpu"}
@@ -33,7 +71,7 @@ def default_device() -> torch.device:
     if torch.accelerator.is_available():
         device = torch.accelerator.current_accelerator()
         if device is not None:
-            return device
+            return torch.device(device.type, local_rank()) if world_size() > 1 else device
     return torch.device("cpu")
 
 
@@ -183,30 +221,50 @@ class DeviceDataLoader:
             batches = map(_as_batch, iter(self.loader))
             for _ in islice(batches, start):
                 pass
-            return self._prepared(((batch, None) for batch in batches), epoch, start)
+            return self._prepared(map(self._shared, batches), epoch, start)
         return self._prepared(((_as_batch(b), n) for b, n in groups(epoch, start)), epoch, start)
+
+    def _shared(self, batch: Batch) -> Group:
+        """This process's part of a foreign loader's batch.
+
+        Raises:
+            DataError: Each process would see another order.
+        """
+        if world_size() == 1:
+            return batch, None
+        sampler = getattr(self.loader, "sampler", None)
+        if isinstance(sampler, DistributedSampler):
+            return batch, None  # each process has batches of its own already
+        if isinstance(self.loader, DataLoader) and not isinstance(sampler, SequentialSampler):
+            raise DataError(
+                "several processes train together, and this DataLoader would give each another "
+                "order: use make_loader, or a DataLoader with a DistributedSampler"
+            )
+        images, labels = batch
+        part = Part.of(len(labels))
+        rows = slice(part.start, part.start + part.size)
+        return (images[rows], labels[rows]), [part]
 
     def _prepared(self, groups: Iterator[Group], epoch: int, position: int) -> Iterator[Batch]:
         """Groups of batches as single ones, ready for the model."""
         move = self._one_ahead if self.device.type == "cuda" else self._each
-        for (images, labels), sizes in move(groups):
+        for (images, labels), parts in move(groups):
             if not self.augment:
                 images = self._normalised(images)  # a whole group at once
-            if sizes is None or len(sizes) == 1:
-                batches: Iterable[Batch] = [(images, labels)]
-            else:
-                batches = zip(images.split(sizes), labels.split(sizes), strict=True)
-            for batch in batches:
-                yield (
-                    (self._augmented(batch[0], epoch, position), batch[1])
-                    if self.augment
-                    else batch
-                )
+            given = parts or [Part(len(labels), 0, len(labels))]
+            sizes = [part.size for part in given]
+            for part, some, names in zip(
+                given, images.split(sizes), labels.split(sizes), strict=True
+            ):
+                if self.augment:
+                    some = self._augmented(some, epoch, position, part)
+                yield (some, names) if part.counts else StandIn((some, names))
                 position += 1
 
-    def _augmented(self, images: Tensor, epoch: int, position: int) -> Tensor:
+    def _augmented(self, images: Tensor, epoch: int, position: int, part: Part) -> Tensor:
         images = scaled(images)
-        generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch, position))
+        generator = _Shard().manual_seed(derived_seed(self.seed, epoch, position))
+        generator.shard = (part.start, part.total)  # type: ignore[attr-defined]
         for augmentation in self.augment:
             images = augmentation(images, generator)
         return self._normalised(images)
@@ -237,6 +295,10 @@ class DeviceDataLoader:
                 part.record_stream(current)  # freed only when the consumer's stream is done with it
             ahead = [start(group) for group in islice(groups, 1)]
             yield present
+
+
+class _Shard(torch.Generator):
+    """A generator that can be told which samples of a batch its numbers are for."""
 
 
 _SAMPLERS = ("sampler", "batch_sampler")

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from cnnkit.data._order import BatchOrder
-from cnnkit.device import derived_seed
+from cnnkit.device import Part, derived_seed
 from cnnkit.errors import ArgumentError, DataError, TrainingError
 
 __all__ = ["BatchLoader", "collated"]
@@ -58,23 +58,24 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Any]:
         if self.num_workers == 0:
             read = _reader(self.dataset)
-            return (read(positions) for positions in self.order.batches(self._epoch))
+            return (read(positions) for positions, _ in self.order.shares(self._epoch))
         return self._from_workers(self._epoch, 0)
 
-    def groups(self, epoch: int, start: int = 0) -> Iterator[tuple[Any, list[int] | None]]:
-        """The batches of an epoch from batch `start` on, `at_once` of them read with one call.
+    def groups(self, epoch: int, start: int = 0) -> Iterator[tuple[Any, list[Part]]]:
+        """This process's part of the batches of an epoch from batch `start` on.
 
         Yields:
-            What was read, and the sizes of the batches in it, or None where it is one batch.
+            What was read with one call, `at_once` batches without workers, and the parts in it.
         """
+        shares = self.order.shares(epoch)[start:]
         if self.num_workers:
-            for batch in self._from_workers(epoch, start):
-                yield batch, None
+            for batch, (_, part) in zip(self._from_workers(epoch, start), shares, strict=True):
+                yield batch, [part]
             return
-        read, batches = _reader(self.dataset), self.order.batches(epoch)
-        for first in range(start, len(batches), self.at_once):
-            some = batches[first : first + self.at_once]
-            yield read(torch.cat(some)), [len(positions) for positions in some]
+        read = _reader(self.dataset)
+        for first in range(0, len(shares), self.at_once):
+            some = shares[first : first + self.at_once]
+            yield read(torch.cat([rows for rows, _ in some])), [part for _, part in some]
 
     def _from_workers(self, epoch: int, start: int) -> Iterator[Any]:
         # Workers are kept for the next pass, but not shared with one that is still running.
@@ -131,7 +132,7 @@ class _EpochSampler:
         return len(self.order) - self.start
 
     def __iter__(self) -> Iterator[list[int]]:
-        for positions in self.order.batches(self.epoch)[self.start :]:
+        for positions, _ in self.order.shares(self.epoch)[self.start :]:
             yield positions.tolist()
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from cnnkit._images import image_header, read_image, to_tensor
+from cnnkit._images import as_channels_first, image_header, read_image, to_tensor
 from cnnkit.data._base import LabelledImages, as_labels, as_positions, checked_classes
 from cnnkit.data._batches import collated
 from cnnkit.data._extract import Limits
@@ -285,12 +285,15 @@ class ImageFolder(LabelledImages):
             raise IndexError(
                 f"position {index} is outside a data set of {len(self)} images"
             ) from None
-        image = self._read(path)
         if self.transform is not None:
-            return self.transform(image), label
+            return self.transform(self._read(path)), label
+        return to_tensor(self._read_checked(path)), label
+
+    def _read_checked(self, path: str) -> Image.Image:
+        image = self._read(path)
         if self._size is None:
             self._check_size(path, image.size)
-        return to_tensor(image), label
+        return image
 
     def _read(self, path: str) -> Image.Image:
         return read_image(
@@ -359,7 +362,7 @@ class ImageFolder(LabelledImages):
         self, images: Tensor, rows: Sequence[int], workers: int | None, progress: bool
     ) -> None:
         def fill(place: int) -> None:
-            images[place] = self[rows[place]][0]
+            images[place] = as_channels_first(self._read_checked(self._paths[rows[place]]))
 
         in_threads(fill, len(rows), workers, "decoding", progress)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cnnkit.device import derived_seed
+from cnnkit.device import Part, derived_seed
 from cnnkit.errors import ArgumentError
 
 __all__ = ["BatchOrder"]
@@ -47,6 +47,11 @@ class BatchOrder:
         if len(self) < len(batches):
             batches[-2:] = [torch.cat(batches[-2:])]
         return batches
+
+    def shares(self, epoch: int) -> list[tuple[Tensor, Part]]:
+        """Of each batch of this epoch the positions that are this process's, and which part."""
+        batches = [(positions, Part.of(len(positions))) for positions in self.batches(epoch)]
+        return [(rows[part.start : part.start + part.size], part) for rows, part in batches]
 
     def __len__(self) -> int:
         full, rest = divmod(self.length, self.batch_size)

@@ -11,7 +11,7 @@ from pathlib import Path
 from cnnkit._images import IMAGE_EXTENSIONS
 from cnnkit.errors import ClassMismatchError, CnnkitWarning, DataError, NotFoundError
 
-__all__ = ["natural_key", "scan"]
+__all__ = ["image_paths", "natural_key", "scan"]
 
 _LITTER = {"__MACOSX", "Thumbs.db", "desktop.ini"}  # hidden names are left out as well
 _DIGITS = re.compile(r"(\d+)")
@@ -88,6 +88,12 @@ def scan(
         )
     labels = {name: label for label, name in enumerate(names)}
     return names, [(path, labels[name]) for name, paths in found.items() for path in paths]
+
+
+def image_paths(folder: Path) -> list[str]:
+    """Every image in a folder and below it, in natural order, but for what `scan` leaves out."""
+    above = frozenset(_identity(parent) for parent in folder.resolve().parents)
+    return sorted(_images(str(folder), above), key=natural_key)
 
 
 def _images(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
