@@ -10,9 +10,10 @@ from __future__ import annotations
 import atexit
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import torch
@@ -23,12 +24,14 @@ from cnnkit.errors import TrainingError
 
 __all__ = [
     "all_reduce_sum",
+    "any_of_us",
     "barrier",
     "broadcast",
     "gather",
     "is_main",
     "local_rank",
     "rank",
+    "same_on_all",
     "share",
     "together",
     "world_size",
@@ -87,12 +90,28 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return tensor
-    # nccl knows no tensors on the CPU, gloo knows those of an accelerator too slowly.
-    device = torch.device("cuda", local_rank()) if _backend() == "nccl" else torch.device("cpu")
-    total = tensor.detach().to(device, copy=True)
+    total = tensor.detach().clone()
     with together():
-        torch_distributed.all_reduce(total)
-    return total.to(tensor.device)
+        torch_distributed.all_reduce(total, group=_group_of(total))
+    return total
+
+
+def any_of_us(flag: bool) -> bool:
+    """Whether it is so for one process at least: then it is for all of them.
+
+    Example:
+        >>> any_of_us(False)
+        False
+    """
+    return flag if world_size() == 1 else bool(all_reduce_sum(torch.tensor(float(flag))))
+
+
+def same_on_all(tensors: Iterable[Tensor]) -> None:
+    """Make these tensors what they are in the main process."""
+    if world_size() > 1:
+        with together():
+            for tensor in tensors:
+                torch_distributed.broadcast(tensor, 0, group=_group_of(tensor))
 
 
 def gather(obj: T) -> list[T]:
@@ -166,6 +185,8 @@ def _joined() -> bool:
         "nccl" if on_cuda else "gloo", timeout=timedelta(minutes=10)
     )
     atexit.register(_leave)
+    if on_cuda:
+        _on_the_cpu()  # a group is made by all processes at one time
     return True
 
 
@@ -174,8 +195,16 @@ def _leave() -> None:
         torch_distributed.destroy_process_group()
 
 
-def _backend() -> str:
-    return str(torch_distributed.get_backend())
+@lru_cache(maxsize=1)
+def _on_the_cpu() -> Any:
+    """A group for tensors on the CPU, which nccl does not know."""
+    return torch_distributed.new_group(backend="gloo")
+
+
+def _group_of(tensor: Tensor) -> Any:
+    """The group that moves such a tensor; None is the one of all processes."""
+    own = torch_distributed.get_backend() == "nccl" and tensor.device.type == "cpu"
+    return _on_the_cpu() if own else None
 
 
 def _is_lost_peer(error: RuntimeError) -> bool:

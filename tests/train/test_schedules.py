@@ -10,10 +10,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
+from torch.optim.lr_scheduler import (
+    ChainedScheduler,
+    CosineAnnealingLR,
+    ExponentialLR,
+    LinearLR,
+    LRScheduler,
+    OneCycleLR,
+    SequentialLR,
+    StepLR,
+)
 
 from cnnkit.errors import ArgumentError
-from cnnkit.train import fit
+from cnnkit.train import Callback, TrainState, fit
 
 EPOCHS, LR = 3, 0.1
 
@@ -39,13 +48,48 @@ def one_cycle(optimizer: Optimizer) -> LRScheduler:
 
 
 def steps(optimizer: Optimizer) -> LRScheduler:
-    return StepLR(optimizer, 4, 0.5)
+    return StepLR(optimizer, 2, 0.5)
+
+
+def by_name_step(optimizer: Optimizer) -> LRScheduler:
+    return StepLR(optimizer, 1, 0.1)
+
+
+def warm_up(optimizer: Optimizer) -> LRScheduler:
+    parts = [LinearLR(optimizer, 0.1, total_iters=4), CosineAnnealingLR(optimizer, 11)]
+    return SequentialLR(optimizer, parts, [4])
+
+
+def chained_by_epoch(optimizer: Optimizer) -> LRScheduler:
+    return ChainedScheduler([StepLR(optimizer, 1), ExponentialLR(optimizer, 0.9)])
+
+
+def longer_by_epoch(optimizer: Optimizer) -> LRScheduler:
+    return CosineAnnealingLR(optimizer, EPOCHS + 2)  # neither the steps nor the epochs of the run
+
+
+def as_said(optimizer: Optimizer) -> LRScheduler:
+    made = ExponentialLR(optimizer, 0.9)
+    made.interval = "step"  # type: ignore[attr-defined]
+    return made
 
 
 @pytest.mark.parametrize(
-    ("choice", "reference"), [("cosine", cosine), ("one_cycle", one_cycle), (steps, steps)]
+    ("choice", "reference", "by_step"),
+    [
+        ("cosine", cosine, True),
+        ("one_cycle", one_cycle, True),
+        ("step", by_name_step, False),
+        (cosine, cosine, True),
+        (one_cycle, one_cycle, True),
+        (warm_up, warm_up, True),
+        (as_said, as_said, True),
+        (steps, steps, False),
+        (chained_by_epoch, chained_by_epoch, False),
+        (longer_by_epoch, longer_by_epoch, False),
+    ],
 )
-def test_the_weights_are_those_of_a_bare_loop(choice: Any, reference: Any) -> None:
+def test_the_weights_are_those_of_a_bare_loop(choice: Any, reference: Any, by_step: bool) -> None:
     ours, theirs = net(), copy.deepcopy(net())
     history = fit(ours, batches(), epochs=EPOCHS, lr=LR, scheduler=choice, progress=False)
     optimizer = SGD(theirs.parameters(), lr=LR)
@@ -56,9 +100,52 @@ def test_the_weights_are_those_of_a_bare_loop(choice: Any, reference: Any) -> No
             optimizer.zero_grad()
             nn.functional.cross_entropy(theirs(images), labels).backward()
             optimizer.step()
+            if by_step:
+                schedule.step()
+        if not by_step:
             schedule.step()
     assert all(map(torch.equal, ours.parameters(), theirs.parameters()))
     assert history.column("lr") == rates, "the rate that an epoch begins with"
+
+
+def test_an_instance_goes_with_its_optimiser() -> None:
+    model = net()
+    optimizer = SGD(model.parameters(), lr=LR)
+    history = fit(
+        model,
+        batches(),
+        epochs=3,
+        optimizer=optimizer,
+        scheduler=ExponentialLR(optimizer, 0.5),
+        progress=False,
+    )
+    assert history.column("lr") == [LR, LR / 2, LR / 4]
+    with pytest.raises(ArgumentError, match="another optimiser"):
+        fit(
+            model,
+            batches(),
+            epochs=1,
+            scheduler=ExponentialLR(SGD(model.parameters(), lr=LR), 0.5),
+            progress=False,
+        )
+
+
+def test_a_plateau_is_seen_in_the_monitored_figure() -> None:
+    class Still(Callback):
+        def on_epoch_end(self, state: TrainState) -> None:
+            state.row["val_loss"] = 1.0
+
+    history = fit(
+        net(),
+        batches(),
+        epochs=6,
+        lr=LR,
+        scheduler="plateau",
+        monitor="val_loss",
+        callbacks=Still(),
+        progress=False,
+    )
+    assert history.column("lr") == pytest.approx([LR] * 5 + [LR / 10])
 
 
 def test_cosine_ends_at_nothing() -> None:

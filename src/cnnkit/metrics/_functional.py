@@ -1,4 +1,4 @@
-"""Figures as pure functions of tensors; nothing here waits for the device."""
+"""Figures as pure functions of tensors."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cnnkit.errors import ArgumentError, DataError
+from cnnkit.errors import ArgumentError, DataError, ModelError
 
 __all__ = [
     "ClassFigures",
     "accuracy",
+    "balanced_accuracy",
     "confusion_matrix",
     "precision_recall_f1",
     "predicted_classes",
@@ -45,31 +46,47 @@ def probabilities(logits: Tensor) -> Tensor:
     return torch.softmax(logits, dim=1)
 
 
-def predicted_classes(logits: Tensor, threshold: float | None = None) -> Tensor:
+def predicted_classes(
+    logits: Tensor, threshold: float | None = None, *, positive: int = 1
+) -> Tensor:
     """The class that each row of logits says, int64 (N,).
 
     Args:
         logits: Float (N, C): the largest one, the first of equal ones. Float (N,) with one logit
             a sample: class 1 where its probability is at least a half.
-        threshold: For two classes, of one logit or two: class 1 where its probability is at least
-            this, between 0 and 1.
+        threshold: For two classes, of one logit or two: the positive class where its probability
+            is at least this, between 0 and 1.
+        positive: Label of the positive class, 0 or 1; of no effect without a threshold.
 
     Raises:
         ArgumentError: The threshold is no probability, or there are more than two classes.
         DataError: The logits have another shape. (N, 1) is refused: its argmax is always 0.
+        ModelError: A logit is nan.
 
     Example:
         >>> predicted_classes(torch.tensor([[0.1, 2.0], [3.0, 0.0]]))
         tensor([1, 0])
+        >>> predicted_classes(torch.tensor([0.5, 2.0]), threshold=0.8)
+        tensor([0, 1])
     """
+    _check_logits(logits)
+    check_no_nan(logits)
+    return decided(logits, threshold, positive)
+
+
+def decided(logits: Tensor, threshold: float | None = None, positive: int = 1) -> Tensor:
+    """`predicted_classes` without looking for nan, which would wait for the device."""
     _check_logits(logits)
     if threshold is None:
         return (logits >= 0).long() if logits.ndim == 1 else logits.argmax(dim=1)
     if not 0 <= threshold <= 1:
         raise ArgumentError(f"threshold must be a probability, 0 to 1, received {threshold}")
+    if positive not in (0, 1):
+        raise ArgumentError(f"positive must be the label 0 or 1, received {positive!r}")
     if logits.ndim == 2 and logits.shape[1] != 2:
         raise ArgumentError(f"a threshold is for two classes, received logits of {logits.shape[1]}")
-    return (probabilities(logits)[:, 1] >= threshold).long()
+    reached = probabilities(logits)[:, positive] >= threshold
+    return (reached if positive == 1 else ~reached).long()
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -84,21 +101,25 @@ def accuracy(logits: Tensor, labels: Tensor) -> Tensor:
 
     Raises:
         DataError: Logits and labels differ in number.
+        ModelError: A logit is nan.
 
     Example:
         >>> accuracy(torch.tensor([[0.1, 2.0], [3.0, 0.0]]), torch.tensor([1, 1]))
         tensor(0.5000)
     """
-    _same_number("logits", logits, labels)
+    same_number("logits", logits, labels)
     return (predicted_classes(logits) == labels).float().mean()
 
 
 def top_k_accuracy(logits: Tensor, labels: Tensor, k: int) -> Tensor:
     """Share of the samples whose label is among the k largest logits.
 
+    Of equal logits the later class counts as the larger one, as in scikit-learn. (The predicted
+    class is the first of equal ones, so with ties the figure for k=1 may differ from `accuracy`.)
+
     Args:
         logits: Float (N, C).
-        labels: int64 (N,).
+        labels: int64 (N,), 0 to C - 1.
         k: Between 1 and C.
 
     Returns:
@@ -106,20 +127,31 @@ def top_k_accuracy(logits: Tensor, labels: Tensor, k: int) -> Tensor:
 
     Raises:
         ArgumentError: k is not between 1 and C.
+        DataError: Logits and labels differ in number, or a label is outside the classes.
+        ModelError: A logit is nan.
 
     Example:
         >>> logits = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
         >>> top_k_accuracy(logits, torch.tensor([1, 2]), k=2)
         tensor(0.5000)
     """
-    _same_number("logits", logits, labels)
+    same_number("logits", logits, labels)
     if logits.ndim != 2 or not 1 <= k <= logits.shape[1]:
         raise ArgumentError(
             f"k must be between 1 and the number of classes, received k={k} "
             f"for logits of shape {tuple(logits.shape)}"
         )
-    top = logits.topk(k, dim=1).indices  # (N, k)
-    return (top == labels[:, None]).any(dim=1).float().mean()
+    check_no_nan(logits)
+    _check_classes("labels", labels, logits.shape[1])
+    return (label_ranks(logits, labels.long()) < k).float().mean()
+
+
+def label_ranks(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many classes come before the label by their logits (N, C), int64 (N,)."""
+    own = logits.gather(1, labels[:, None])
+    classes = torch.arange(logits.shape[1]).to(logits.device)
+    before = (logits > own) | ((logits == own) & (classes > labels[:, None]))
+    return before.sum(dim=1)
 
 
 def confusion_matrix(predicted: Tensor, true: Tensor, num_classes: int) -> Tensor:
@@ -134,20 +166,16 @@ def confusion_matrix(predicted: Tensor, true: Tensor, num_classes: int) -> Tenso
         int64 (C, C), on the device of the arguments.
 
     Raises:
-        DataError: They differ in number, or a class is outside the C.
+        DataError: They differ in number, are no integers, or a class is outside the C.
 
     Example:
         >>> confusion_matrix(torch.tensor([1, 1, 0]), torch.tensor([1, 0, 0]), 2)
         tensor([[1, 1],
                 [0, 1]])
     """
-    _same_number("predictions", predicted, true)
-    for name, classes in (("predicted", predicted), ("true", true)):
-        if len(classes) and (int(classes.min()) < 0 or int(classes.max()) >= num_classes):
-            raise DataError(
-                f"{name} classes must be 0 to {num_classes - 1}, received "
-                f"{int(classes.min())} to {int(classes.max())}"
-            )
+    same_number("predictions", predicted, true)
+    _check_classes("predicted classes", predicted, num_classes)
+    _check_classes("true classes", true, num_classes)
     return count_pairs(predicted.long(), true.long(), num_classes)
 
 
@@ -194,6 +222,52 @@ def precision_recall_f1(matrix: Tensor, *, zero_division: float = math.nan) -> C
     )
 
 
+def balanced_accuracy(matrix: Tensor) -> float:
+    """Mean recall of the classes that have samples; nan without samples.
+
+    Args:
+        matrix: int (C, C) with a row a true class.
+
+    Example:
+        >>> balanced_accuracy(torch.tensor([[90, 10], [5, 5]]))
+        0.7
+    """
+    return float(precision_recall_f1(matrix).recall.nanmean())
+
+
+def check_no_nan(logits: Tensor, first: int = 0) -> None:
+    """Refuse logits with a nan, which argmax would take for the largest, or their probabilities.
+
+    Args:
+        logits: Float (N, C) or (N,).
+        first: Number of the first row, for the message.
+
+    Raises:
+        ModelError: The message names the first row that has one.
+    """
+    bad = logits.isnan()
+    if bool(bad.any()):
+        rows = (bad if bad.ndim == 1 else bad.any(dim=1)).nonzero()[:, 0].tolist()
+        raise ModelError(
+            f"the outputs for {len(rows)} of {len(logits)} samples are nan, first that of number "
+            f"{first + rows[0]}: the model's weights have diverged, train it again with a smaller "
+            "learning rate; or its input is nan"
+        )
+
+
+def _check_classes(name: str, classes: Tensor, num_classes: int) -> None:
+    if classes.is_floating_point() or classes.is_complex():
+        raise DataError(
+            f"{name} must be integers, received {classes.dtype}; "
+            "predicted_classes(logits) makes them of logits"
+        )
+    if len(classes) and (int(classes.min()) < 0 or int(classes.max()) >= num_classes):
+        raise DataError(
+            f"{name} must be 0 to {num_classes - 1}, received "
+            f"{int(classes.min())} to {int(classes.max())}"
+        )
+
+
 def _check_logits(logits: Tensor) -> None:
     if logits.ndim not in (1, 2) or (logits.ndim == 2 and logits.shape[1] < 2):
         raise DataError(
@@ -202,9 +276,11 @@ def _check_logits(logits: Tensor) -> None:
         )
 
 
-def _same_number(name: str, values: Tensor, labels: Tensor) -> None:
+def same_number(name: str, values: Tensor, labels: Tensor) -> None:
+    """Refuse labels that are not one for each row."""
     if labels.ndim != 1 or len(values) != len(labels):
         raise DataError(
             f"expected one label for each row of {name}, received {name} of shape "
-            f"{tuple(values.shape)} and labels of shape {tuple(labels.shape)}"
+            f"{tuple(values.shape)} and labels of shape {tuple(labels.shape)}: "
+            "give both of the same samples, in the same order"
         )

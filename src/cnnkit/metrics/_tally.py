@@ -7,14 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from cnnkit.errors import DataError
-from cnnkit.metrics._functional import count_pairs, predicted_classes
+from cnnkit.errors import ArgumentError, DataError
+from cnnkit.metrics._functional import count_pairs, decided, same_number
 
 __all__ = ["Tally", "Totals"]
 
 # Counting a batch costs five small operations, as much as a small model's own forward. Logits are
 # therefore kept until there are this many rows, and counted together.
 _ROWS_AT_ONCE = 4096
+_LOGITS_AT_ONCE = 1 << 22  # fewer rows where there are thousands of classes: 16 MiB
 
 
 class Totals(NamedTuple):
@@ -33,9 +34,12 @@ class Totals(NamedTuple):
 class Tally:
     """Adds up losses and predictions of batches without waiting for the device.
 
+    Tallies of parts, of several processes say, are added with ``+``.
+
     Args:
         num_classes: C.
         threshold: For two classes, as `predicted_classes` takes it.
+        positive: The label that the threshold is for.
 
     Example:
         >>> tally = Tally(2)
@@ -44,11 +48,17 @@ class Tally:
         >>> totals = tally.totals()
         >>> totals.loss, round(totals.accuracy, 3)
         (0.5, 0.667)
+        >>> (tally + tally).totals().matrix
+        tensor([[4, 0],
+                [2, 0]])
     """
 
-    def __init__(self, num_classes: int, *, threshold: float | None = None) -> None:
+    def __init__(
+        self, num_classes: int, *, threshold: float | None = None, positive: int = 1
+    ) -> None:
         self.num_classes = num_classes
         self.threshold = threshold
+        self.positive = positive
         self._losses: list[Tensor] = []
         self._weights: list[float | Tensor] = []
         self._logits: list[Tensor] = []
@@ -56,6 +66,10 @@ class Tally:
         self._rows = 0
         self._matrix: Tensor | None = None
         self._outside: Tensor | None = None
+
+    @property
+    def _rows_at_once(self) -> int:
+        return max(1, min(_ROWS_AT_ONCE, _LOGITS_AT_ONCE // self.num_classes))
 
     def add_loss(self, loss: Tensor, weight: float | Tensor) -> None:
         """Add a batch's mean loss and the denominator that it was divided by."""
@@ -66,8 +80,9 @@ class Tally:
         """Add a batch's logits, (N, C) or (N,), and its labels, (N,).
 
         Raises:
-            DataError: The logits are of another number of classes.
+            DataError: The logits are of another number of classes, or not as many as the labels.
         """
+        same_number("logits", logits, labels)
         given = 2 if logits.ndim == 1 else logits.shape[-1]
         if given != self.num_classes:
             raise DataError(
@@ -76,7 +91,7 @@ class Tally:
         self._logits.append(logits.detach())
         self._labels.append(labels)
         self._rows += len(labels)
-        if self._rows >= _ROWS_AT_ONCE:
+        if self._rows >= self._rows_at_once:
             self._count()
 
     def totals(self) -> Totals:
@@ -101,14 +116,43 @@ class Tally:
         # A batch that weighs nothing has no mean loss (0 / 0), and nothing to add.
         return Totals(float((losses * weights)[weights != 0].sum() / weights.sum()), matrix)
 
+    def __add__(self, other: Tally) -> Tally:
+        """Both together, on the device of the first.
+
+        Raises:
+            ArgumentError: They count other classes, or decide by another threshold.
+        """
+        if not isinstance(other, Tally):
+            return NotImplemented
+        if self._rule() != other._rule():
+            raise ArgumentError(
+                "tallies add up where they count alike: (classes, threshold, positive) are "
+                f"{self._rule()} and {other._rule()}"
+            )
+        both = Tally(self.num_classes, threshold=self.threshold, positive=self.positive)
+        for part in (self, other):
+            part._count()
+            held = [*both._losses, both._matrix]
+            device = next((tensor.device for tensor in held if tensor is not None), None)
+            both._losses += [loss.to(device) for loss in part._losses]
+            both._weights += [w.to(device) if isinstance(w, Tensor) else w for w in part._weights]
+            if part._matrix is not None and part._outside is not None:
+                both._put(part._matrix.to(device), part._outside.to(device))
+        return both
+
+    def _rule(self) -> tuple[int, float | None, int]:
+        return self.num_classes, self.threshold, self.positive
+
     def _count(self) -> None:
         if not self._logits:
             return
-        predicted = predicted_classes(torch.cat(self._logits), self.threshold)
+        predicted = decided(torch.cat(self._logits), self.threshold, self.positive)
         labels = torch.cat(self._labels).long()  # a binary loss takes floats as well
         outside = (labels < 0) | (labels >= self.num_classes)
         matrix = count_pairs(predicted, labels.masked_fill(outside, 0), self.num_classes)
-        missed = outside.sum()
-        self._matrix = matrix if self._matrix is None else self._matrix + matrix
-        self._outside = missed if self._outside is None else self._outside + missed
+        self._put(matrix, outside.sum())
         self._logits, self._labels, self._rows = [], [], 0
+
+    def _put(self, matrix: Tensor, outside: Tensor) -> None:
+        self._matrix = matrix if self._matrix is None else self._matrix + matrix
+        self._outside = outside if self._outside is None else self._outside + outside

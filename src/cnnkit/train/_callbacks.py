@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cnnkit.distributed import broadcast, is_main
 from cnnkit.errors import ArgumentError
 from cnnkit.train._state import TrainState
 
@@ -49,7 +50,10 @@ class Callback:
 
 
 class Callbacks:
-    """All callbacks of a run, called in the order given."""
+    """All callbacks of a run, called in the order given.
+
+    Of several processes the main one calls them, and what they decided is told to the others.
+    """
 
     def __init__(self, callbacks: Sequence[Callback] | Callback) -> None:
         given: list[Any] = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
@@ -59,7 +63,7 @@ class Callbacks:
                 raise ArgumentError(
                     f"callbacks must derive from cnnkit.train.Callback, received {callback!r}{made}"
                 )
-        self.all: list[Callback] = given
+        self.all: list[Callback] = given if is_main() else []
         # The one moment that comes often enough for its calls to cost something.
         self._each_step = [c for c in self.all if type(c).on_step_end is not Callback.on_step_end]
 
@@ -78,6 +82,9 @@ class Callbacks:
     def epoch_end(self, state: TrainState) -> None:
         for callback in self.all:
             callback.on_epoch_end(state)
+        decided = broadcast((state.row, state.stop_reason))
+        state.row.update(decided[0])
+        state.stop_reason = decided[1]
 
     def fit_end(self, state: TrainState) -> None:
         for callback in self.all:
@@ -93,6 +100,8 @@ class Callbacks:
         Raises:
             ArgumentError: They are not the callbacks that the run had.
         """
+        if not is_main():
+            return
         before, now = [s["class"] for s in saved], [type(c).__qualname__ for c in self.all]
         if before != now:
             raise ArgumentError(f"the run had the callbacks {before}, received {now}")

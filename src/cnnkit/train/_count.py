@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import reduce
+from operator import add
 
 from torch import Tensor, nn
 
+from cnnkit.device import StandIn
+from cnnkit.distributed import gather
 from cnnkit.errors import DataError
 from cnnkit.metrics import Tally
 from cnnkit.models._base import evaluating
@@ -27,13 +31,18 @@ def count(
 ) -> Tally:
     """Add up loss and predictions over batches, in eval mode and without gradients.
 
+    Of several processes each counts its share, and each is given the sum.
+
     Raises:
         DataError: There was no batch.
     """
     tally: Tally | None = None
     num_classes = None if classes is None else len(classes)
     with evaluating(model):
-        for images, labels in batches:
+        for batch in batches:
+            if isinstance(batch, StandIn):
+                continue  # another process counts its samples
+            images, labels = batch
             logits = model(images)
             check_outputs(logits, labels, num_classes)
             if tally is None:
@@ -42,6 +51,7 @@ def count(
             tally.add_loss(*guarded_loss(loss, logits, labels))
             tally.add_predictions(logits, labels)
             after_batch(logits, labels)
-    if tally is None:
+    tallies = [one for one in gather(tally) if one is not None]
+    if not tallies:
         raise DataError("the loader yielded no batch: there is nothing to evaluate on")
-    return tally
+    return reduce(add, tallies)

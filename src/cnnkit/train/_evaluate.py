@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from cnnkit.distributed import gather
 from cnnkit.metrics import Report
 from cnnkit.metrics._gather import DetailTally
 from cnnkit.metrics._positive import checked_threshold, positive_class
@@ -97,16 +100,18 @@ def evaluate(
             positive=rule.threshold_for,
             after_batch=note,
         )
-    assert details is not None, "count refuses a loader without batches"
+    if details is not None:
+        details.place(order())
+    # Of several processes, each has looked at its share; `count` refuses a loader without batches.
+    looked = reduce(add, [part for part in gather(details) if part is not None])
     totals = tally.totals()
-    details.place(order())
     return Report(
         totals.matrix,
         classes or tuple(str(label) for label in range(tally.num_classes)),
         totals.loss,
         positive=positive,
         threshold=rule.of_positive,
-        details=details.details(lambda indices: paths_of(wrapped.dataset, indices)),
+        details=looked.details(lambda indices: paths_of(wrapped.dataset, indices)),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cnnkit.distributed import gather
 from cnnkit.metrics import Tally
 from cnnkit.train._loss import number_of_classes
 
@@ -38,16 +39,21 @@ class TrainFigures:
             if self.tally is None:
                 self.tally = Tally(number_of_classes(logits), threshold=self.threshold)
             self.last_logits = logits.detach()
+            if isinstance(weight, float) and weight == 0:
+                return  # the samples of another process
             self.tally.add_predictions(self.last_logits, labels)
 
     def row(self) -> dict[str, float]:
         """`train_loss`, and `train_acc` where the batches gave logits: sums over the samples."""
-        losses, weights = self._read()
+        parts = gather((*self._read(), self._matrix()))
+        losses = torch.cat([part[0] for part in parts])
+        weights = torch.cat([part[1] for part in parts])
         total = weights.sum()
         # A batch that weighs nothing has no mean loss (0 / 0), and nothing to add.
         figures = {"train_loss": float((losses * weights)[weights != 0].sum() / total)}
-        matrix = self._matrix()
-        if matrix is not None:
+        matrices = [part[2] for part in parts if part[2] is not None]
+        if matrices:
+            matrix = torch.stack(matrices).sum(dim=0)
             figures["train_acc"] = int(matrix.diagonal().sum()) / int(matrix.sum())
         return figures
 

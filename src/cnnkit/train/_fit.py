@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from torch import nn
 
 from cnnkit.device import DeviceDataLoader
+from cnnkit.distributed import broadcast, is_main, world_size
 from cnnkit.errors import ArgumentError, CnnkitWarning, NotFoundError
 from cnnkit.train import _settings
 from cnnkit.train._callbacks import Callback, Callbacks
@@ -25,6 +26,7 @@ from cnnkit.train._loop import make_step, overrides_validation
 from cnnkit.train._loss import default_loss, module_of
 from cnnkit.train._meeting import as_device_loader, meet, remember
 from cnnkit.train._optimizers import OptimizerChoice, make_optimizer
+from cnnkit.train._parallel import with_sync_batchnorm
 from cnnkit.train._run import OnCheckpointError, Parts, Run
 from cnnkit.train._schedules import SchedulerChoice, make_schedule
 from cnnkit.train._tune import faster_format
@@ -58,6 +60,7 @@ def fit(
     accumulate: int = 1,
     clip_norm: float | None = None,
     compile: bool | Mapping[str, Any] = False,
+    sync_batchnorm: bool = False,
     evaluate_first: bool = False,
     progress: bool = True,
     seed: int | None = 0,
@@ -109,6 +112,8 @@ def fit(
         accumulate: Batches an optimiser step; the gradient is that of all their samples together.
         clip_norm: Largest norm of all gradients together.
         compile: Compile the model with `torch.compile` for the run; a mapping holds its options.
+        sync_batchnorm: Of several processes: normalise by the statistics of the whole batch
+            instead of each process's share of it (CUDA only).
         evaluate_first: Begin the history with a row for epoch 0, before any training.
         progress: Print one line an epoch, and show a bar where the extra `progress` is installed.
         seed: Of dropout and whatever else draws from torch's global generators while training;
@@ -148,13 +153,15 @@ def fit(
     _check_choice("memory_format", memory_format, get_args(MemoryFormat))
     _check_choice("on_checkpoint_error", on_checkpoint_error, get_args(OnCheckpointError))
     checkpoints = None if checkpoint_dir is None else CheckpointFolder(checkpoint_dir, keep)
-    saved = _saved(checkpoints, resume)
+    saved = broadcast(_saved(checkpoints, resume) if is_main() else None)
     train = as_device_loader(train_loader)
     val = None if val_loader is None else as_device_loader(val_loader, train.device)
     classes = meet(train_loader=train, val_loader=val)
     if val is not None:
         overrides_validation(model)  # speaks up before the first epoch, not after it
     model.to(train.device)
+    if sync_batchnorm:
+        with_sync_batchnorm(model, train.device)
     history = History(monitor=monitor or (None if val is None else "val_loss"))
     made = make_optimizer(optimizer, model, lr)
     schedule = make_schedule(
@@ -176,6 +183,7 @@ def fit(
         "compile": bool(compile),
         "evaluate_first": evaluate_first,
         "seed": seed,
+        "processes": world_size(),
     }
     environment = _settings.environment(train.device)
     if saved is not None:

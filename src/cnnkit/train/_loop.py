@@ -10,12 +10,16 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from cnnkit.device import StandIn
+from cnnkit.distributed import any_of_us, gather
 from cnnkit.errors import ModelError, TrainingError
 from cnnkit.models._base import evaluating, hook_overridden
 from cnnkit.train._count import count
 from cnnkit.train._figures import TrainFigures
 from cnnkit.train._loss import check_outputs, guarded_loss
-from cnnkit.train._meeting import own_threshold as own_threshold  # moved; helpers still import it here
+from cnnkit.train._meeting import (
+    own_threshold as own_threshold,
+)  # moved; helpers still import it here
 from cnnkit.train._update import Updates
 from cnnkit.types import Batch, LossFunction
 
@@ -69,10 +73,12 @@ def train_epoch(
         with autocast:
             loss, logits, weight = step(batch)
         value, weight = _read(loss), _read(weight)
-        if weight == 0:
-            continue  # class weights or ignored labels left nothing of this batch: 0 / 0
-        if isinstance(value, float) and not math.isfinite(value):
-            raise UnsoundLossError(value)
+        if isinstance(batch, StandIn):
+            value, weight = 0.0, 0.0
+        elif weight == 0:  # class weights or ignored labels left nothing of this batch: 0 / 0
+            value, loss = 0.0, 0 * (loss if logits is None else logits).sum()
+        if any_of_us(isinstance(value, float) and not math.isfinite(value)):
+            raise UnsoundLossError(float(value))
         stepped = updates.add(loss, weight)
         figures.add(value, weight, logits, batch[1])
         after_batch()
@@ -141,7 +147,8 @@ def validate(
         own_step: Any = getattr(model, _VALIDATION[0])
         own_end: Any = getattr(model, _VALIDATION[1])
         with evaluating(model):
-            outputs = [own_step(batch) for batch in batches]
+            mine = [own_step(batch) for batch in batches if not isinstance(batch, StandIn)]
+        outputs = [output for some in gather(mine) for output in some]
         result: Mapping[str, Any] = own_end(outputs)
         return {name: float(torch.as_tensor(value)) for name, value in result.items()}, None
     totals = count(

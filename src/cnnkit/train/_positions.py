@@ -33,8 +33,9 @@ def in_known_order(
     """
     inner: Any = loader.loader
     if isinstance(inner, BatchLoader):
-        batches = inner.order.batches(loader.epoch)
-        return loader, lambda: torch.cat(batches)
+        shares = inner.order.shares(loader.epoch)
+        rows = [positions for positions, part in shares if part.counts]
+        return loader, lambda: torch.cat(rows) if rows else None
     if not _is_plain(inner):
         return loader, lambda: None
     drawn = _DrawnFirst(inner)

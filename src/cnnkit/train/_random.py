@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from cnnkit.distributed import rank
+
 __all__ = ["put_back", "random_states", "seeded"]
 
 
@@ -22,7 +24,8 @@ def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
     devices: list[int] = [] if device.type in ("cpu", "meta") else [device.index or 0]
     kind = device.type if devices else "cuda"
     with torch.random.fork_rng(devices=devices, device_type=kind):
-        torch.manual_seed(seed)
+        # Each process drops out other units: the same number would drop the same ones of each share.
+        torch.manual_seed(seed + rank())
         yield
 
 

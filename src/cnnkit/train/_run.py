@@ -14,6 +14,15 @@ from torch import nn
 
 from cnnkit._progress import Bar, progress_bar
 from cnnkit.device import DeviceDataLoader
+from cnnkit.distributed import (
+    any_of_us,
+    broadcast,
+    gather,
+    is_main,
+    rank,
+    same_on_all,
+    world_size,
+)
 from cnnkit.errors import CnnkitWarning, DataError, TrainingError
 from cnnkit.models._base import hook_overridden
 from cnnkit.train._callbacks import Callbacks
@@ -25,6 +34,7 @@ from cnnkit.train._interrupt import Interrupt, interruptible
 from cnnkit.train._kept import Kept
 from cnnkit.train._loop import Step, UnsoundLossError, train_epoch, validate
 from cnnkit.train._meeting import own_threshold
+from cnnkit.train._parallel import parallel
 from cnnkit.train._random import put_back, random_states, seeded
 from cnnkit.train._schedules import Schedule
 from cnnkit.train._state import TrainState
@@ -84,10 +94,11 @@ class Run:
         optimizer, schedule = parts.updates.optimizer, parts.schedule
         self.state = TrainState(parts.model, optimizer, schedule.scheduler, history, epochs)
         self.kept = Kept(parts.model, history, restore_best=parts.restore_best)
-        self.watch = Watch(parts.classes)
+        self.watch = Watch(parts.classes, aloud=is_main())
         self.threshold = own_threshold(parts.model)
         self.device = parts.train.device
         self.interrupt = Interrupt()
+        self.step = parts.step
         self.epoch: _Epoch | None = None  # None between two epochs
         self._saved_at = 0
 
@@ -106,6 +117,7 @@ class Run:
             try:
                 if saved is not None:
                     self._take_over(saved)
+                self.step = parallel(parts.step, parts.model, self.device)
                 parts.callbacks.fit_start(state)
                 if parts.evaluate_first and saved is None:
                     self._end_epoch({"epoch": 0}, time.perf_counter(), state.lr)
@@ -137,11 +149,11 @@ class Run:
         parts.model.train()
         epoch = self.epoch
         with progress_bar(
-            _length(parts.train), f"epoch {number}/{state.epochs}", parts.progress
+            _length(parts.train), f"epoch {number}/{state.epochs}", parts.progress and is_main()
         ) as bar:
             bar.update(state.batch)
             whole = train_epoch(
-                parts.step,
+                self.step,
                 parts.compute.batches(self._batches(epoch)),
                 parts.updates,
                 epoch.figures,
@@ -152,8 +164,8 @@ class Run:
         if not epoch.figures.losses:
             raise DataError("the training loader yielded no batch: there is nothing to train on")
         bad = epoch.figures.first_unsound()
-        if bad is not None:
-            self._unsound(math.nan, bad + 1)
+        if any_of_us(bad is not None):
+            self._unsound(math.nan, 1 if bad is None else bad + 1)
         elif whole:
             row: Row = {"epoch": number, **epoch.figures.row()}
             self._end_epoch(row, epoch.started, epoch.rate)
@@ -183,12 +195,19 @@ class Run:
         state, parts = self.state, self.parts
         state.step += 1
         parts.callbacks.step_end(state)
-        if self.interrupt.reason is not None:
-            state.stop_reason = self.interrupt.reason
+        if self._asked_to_stop():
             return True
         if parts.checkpoint_every and state.step - self._saved_at >= parts.checkpoint_every:
             self._save()
-        return state.stop_reason == "not_saved"
+        return any_of_us(state.stop_reason == "not_saved")
+
+    def _asked_to_stop(self) -> bool:
+        """Whether Ctrl-C or SIGTERM came, to any of the processes."""
+        if not any_of_us(self.interrupt.reason is not None):
+            return False
+        reasons = [reason for reason in gather(self.interrupt.reason) if reason is not None]
+        self.interrupt.reason = self.state.stop_reason = reasons[0]
+        return True
 
     def _end_epoch(self, row: Row, started: float, rate: float) -> None:
         """Validate, record, and let everything know that an epoch has ended."""
@@ -212,17 +231,19 @@ class Run:
         self.watch.after_epoch(self.history, state.epochs)
         if row["epoch"]:
             self._save()
+            state.stop_reason = broadcast(state.stop_reason)  # the main process writes
             if state.stop_reason is None:
-                state.stop_reason = self.interrupt.reason
+                self._asked_to_stop()
 
     def _validate(self, val: DeviceDataLoader) -> dict[str, float]:
         parts, spread = self.parts, Spread()
+        same_on_all(parts.model.buffers())  # each process has normalised its own share
         last: list[Batch] = []
 
         def watched(batches: Iterable[Batch]) -> Iterator[Batch]:
             for batch in batches:
-                if self.interrupt.reason is not None:
-                    raise _AskedToStopError
+                if world_size() == 1 and self.interrupt.reason is not None:
+                    raise _AskedToStopError  # of several, each may be at another batch
                 last[:] = [batch]
                 yield batch
 
@@ -243,6 +264,8 @@ class Run:
     def _tell(self, row: Row) -> None:
         """Print the epoch's line, unless the model says it in its own way."""
         model = self.parts.model
+        if not is_main():
+            return
         # The row before any training has no training figures, which such a hook would print.
         if hook_overridden(model, "epoch_end") and row["epoch"]:
             model.epoch_end(int(row["epoch"]), dict(row))  # type: ignore[operator]
@@ -258,14 +281,13 @@ class Run:
             {"epoch": state.epoch, "train_loss": value, "lr": state.lr, "seconds": seconds}
         )
         self._tell(self.history.rows[-1])
-        warnings.warn(
+        self.watch.say(
+            "unsound",
             f"the loss became {value} in epoch {state.epoch}, batch {batch}, at the learning rate "
             f"{state.lr:g}: the run has ended, and the weights of "
             + (f"epoch {self.kept.epoch}" if self.kept.epoch else "the beginning")
             + " are back in the model. Try a smaller learning rate (find_lr proposes one) or "
             "clip_norm=1, and look for images or class weights that are no numbers",
-            CnnkitWarning,
-            stacklevel=2,
         )
         state.stop("nan")
 
@@ -285,13 +307,17 @@ class Run:
         if parts.checkpoints is None:
             return
         self._saved_at = state.step
-        if self.epoch is not None and self.epoch.figures.first_unsound() is not None:
+        unsound = self.epoch is not None and self.epoch.figures.first_unsound() is not None
+        if any_of_us(unsound):
             return  # never over a checkpoint that is sound
         position = Position(state.epoch, None if self.epoch is None else state.batch)
         best = self.history.best
+        contents = self._contents()
+        if not is_main():
+            return
         try:
             parts.checkpoints.write(
-                position, self._contents(), None if best is None else int(best["epoch"])
+                position, contents, None if best is None else int(best["epoch"])
             )
         except (OSError, RuntimeError) as error:
             if isinstance(error, TrainingError):
@@ -320,12 +346,13 @@ class Run:
             "running": None
             if epoch is None
             else {
-                "figures": epoch.figures.state_dict(),
+                # Of each process its own: a checkpoint is resumed by as many.
+                "figures": gather(epoch.figures.state_dict()),
                 "rate": epoch.rate,
                 "seconds": time.perf_counter() - epoch.started,
-                "random": epoch.random,
+                "random": gather(epoch.random),
             },
-            "random": random_states(self.device) if now is None else now,
+            "random": gather(random_states(self.device) if now is None else now),
             "model": parts.model.state_dict(),
             "optimizer": parts.updates.optimizer.state_dict(),
             "scheduler": parts.schedule.state_dict(),
@@ -357,14 +384,15 @@ class Run:
         state.epoch, state.batch, state.step = saved["epoch"], saved["batch"], saved["step"]
         state.stop_reason = saved["stop_reason"]
         self._saved_at = state.step
-        running = saved["running"]
+        running, random = saved["running"], saved["random"][rank()]
         if running is None:
-            put_back(saved["random"], self.device)
+            put_back(random, self.device)
             return
         figures = TrainFigures(self.threshold)
-        figures.load_state_dict(running["figures"])
+        figures.load_state_dict(running["figures"][rank()])
         started = time.perf_counter() - running["seconds"]
-        self.epoch = _Epoch(figures, running["rate"], started, running["random"], saved["random"])
+        before = running["random"][rank()]
+        self.epoch = _Epoch(figures, running["rate"], started, before, random)
 
     def _out_of_memory(self) -> str:
         size = getattr(self.parts.train.loader, "batch_size", None)

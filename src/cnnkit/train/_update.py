@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
+from cnnkit.distributed import all_reduce_sum, together, world_size
 from cnnkit.train._schedules import Schedule
 
 __all__ = ["Updates"]
@@ -38,6 +39,7 @@ class Updates:
         self.optimizer, self.schedule = optimizer, schedule
         self.accumulate, self.clip_norm, self.scaler = accumulate, clip_norm, scaler
         self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        self.processes = world_size()
         self.pending = 0
         self._first: float | Tensor = 1.0
         self._total: float | Tensor = 0.0
@@ -51,15 +53,18 @@ class Updates:
 
     def add(self, loss: Tensor, weight: float | Tensor) -> bool:
         """Add a batch's gradients; True where that completed an optimiser step."""
-        if self.accumulate > 1:
+        if self.accumulate > 1 or self.processes > 1:
+            whole = self._of_all(weight)
             if not self.pending:
-                self._first, self._total = weight, 0.0
-            self._total = self._total + weight
+                self._first, self._total = whole, 0.0
+            self._total = self._total + whole
             # As if all batches weighed what the first does; `finish` corrects it if they did not.
-            loss = loss * (weight / (self._first * self.accumulate))
+            # The gradients of several processes are averaged, and this undoes the division.
+            loss = loss * (self.processes * weight / (self._first * self.accumulate))
         if self.scaler is not None:
             loss = self.scaler.scale(loss)
-        loss.backward()
+        with together():
+            loss.backward()
         self.pending += 1
         return self.pending == self.accumulate and self.finish()
 
@@ -81,6 +86,14 @@ class Updates:
         self.schedule.after_step()
         self.clear()
         return True
+
+    def _of_all(self, weight: float | Tensor) -> float | Tensor:
+        """What the batch weighs, of which this process has a share."""
+        if self.processes == 1:
+            return weight
+        if isinstance(weight, Tensor):
+            return all_reduce_sum(weight)
+        return float(all_reduce_sum(torch.tensor(weight, dtype=torch.float64)))
 
     def _correct(self) -> None:
         """From the sum that assumed equal batches to the mean over the samples that came."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import warnings
 from typing import Any
 
@@ -19,6 +20,7 @@ _CONSTANT = 1e-5  # outputs that differ by less than this share of their size ar
 _RISING = 3  # epochs of falling training and rising validation loss
 _FALLING = 0.03  # how much the loss must still fall, an epoch, to be worth training longer
 _FALLING_EPOCHS = 4
+_WORTH_IT = 0.03  # and how much over those epochs: from 0.004 to 0.001 is nothing to wait for
 
 
 class Spread:
@@ -52,10 +54,11 @@ class Watch:
 
     Args:
         classes: Their names, where they are known.
+        aloud: False where another process says it.
     """
 
-    def __init__(self, classes: tuple[str, ...] | None) -> None:
-        self.classes = classes
+    def __init__(self, classes: tuple[str, ...] | None, *, aloud: bool = True) -> None:
+        self.classes, self.aloud = classes, aloud
         self._said: set[str] = set()
 
     def first_batch(self, model: nn.Module, logits: Tensor) -> None:
@@ -71,7 +74,7 @@ class Watch:
             proper = bool(modules) and isinstance(modules[-1], nn.Sigmoid)
             name = "sigmoid"
         if proper:
-            self._say(
+            self.say(
                 "probabilities",
                 f"the model's outputs are probabilities already, and the loss takes a {name} of "
                 f"them once more: it learns slowly and its loss cannot come near 0. Remove the "
@@ -91,7 +94,7 @@ class Watch:
         total = int(true.sum())
         if int((predicted > 0).sum()) == 1 and int((true > 0).sum()) > 1:
             chosen = int(predicted.argmax())
-            self._say(
+            self.say(
                 "one class",
                 f"all {total} validation predictions are {self._name(chosen)!r}: an accuracy of "
                 f"{100 * int(matrix[chosen, chosen]) / total:.1f} % says nothing, always naming "
@@ -103,7 +106,7 @@ class Watch:
         """The same outputs for all images."""
         if spread.constant:
             units = "" if dead is None else f" {100 * dead:.0f} % of the ReLU units are 0 for all;"
-            self._say(
+            self.say(
                 "constant",
                 f"the outputs are the same for all {spread.images} images:{units} the first "
                 "suspect is a learning rate that is too high. Make the model afresh and train it "
@@ -115,7 +118,7 @@ class Watch:
         train, val = _run(history, "train_loss"), _run(history, "val_loss")
         recent, later = train[-_RISING - 1 :], val[-_RISING - 1 :]
         if len(later) > _RISING and _falls(recent) and _falls([-loss for loss in later]):
-            self._say(
+            self.say(
                 "overfitting",
                 f"for {_RISING} epochs the training loss has been falling while the validation "
                 f"loss has been rising (from {later[0]:.4f} to {later[-1]:.4f}): the model learns "
@@ -124,9 +127,10 @@ class Watch:
             )
         last = (val or train)[-_FALLING_EPOCHS:]
         done = bool(history.rows) and history.rows[-1]["epoch"] == epochs
-        if done and len(last) == _FALLING_EPOCHS and _falls(last, by=_FALLING):
+        falls = len(last) == _FALLING_EPOCHS and _falls(last, by=_FALLING)
+        if done and falls and last[0] - last[-1] > _WORTH_IT:
             what = "validation" if val else "training"
-            self._say(
+            self.say(
                 "too short",
                 f"the {what} loss was still falling fast at the last epoch (from {last[0]:.4f} to "
                 f"{last[-1]:.4f} in {_FALLING_EPOCHS - 1} epochs): train longer",
@@ -135,19 +139,28 @@ class Watch:
     def shared(self, number: int, validation: int) -> None:
         """So many samples of the validation set are trained on."""
         if number:
-            self._say(
+            self.say(
                 "shared",
                 f"{number} of the {validation} validation samples are in the training set too: "
                 "its figures will be too good. Split the data once, with train_val_split",
             )
 
-    def _say(self, what: str, message: str) -> None:
-        if what not in self._said:
+    def say(self, what: str, message: str) -> None:
+        """Warn, if nothing was said of this yet."""
+        if self.aloud and what not in self._said:
             self._said.add(what)
-            warnings.warn(message, CnnkitWarning, stacklevel=2)
+            warnings.warn(message, CnnkitWarning, stacklevel=_levels_to_the_caller())
 
     def _name(self, label: int) -> str:
         return str(label) if self.classes is None else self.classes[label]
+
+
+def _levels_to_the_caller() -> int:
+    """How far up the first line outside cnnkit is: the one that a warning should name."""
+    frame, levels = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("cnnkit."):
+        frame, levels = frame.f_back, levels + 1
+    return levels
 
 
 def shared_samples(train: Any, val: Any) -> int:

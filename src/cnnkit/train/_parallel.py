@@ -1,0 +1,67 @@
+"""A step that several processes take together, each with its share of the batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from cnnkit.distributed import together, world_size
+from cnnkit.errors import ArgumentError
+from cnnkit.train._loop import Step
+from cnnkit.types import Batch
+
+__all__ = ["parallel", "with_sync_batchnorm"]
+
+
+class _Stepper(nn.Module):
+    """Forward and loss as one forward, which is what `DistributedDataParallel` watches.
+
+    Calling a hook of the wrapped model itself would leave the gradients unsynchronised.
+    """
+
+    def __init__(self, model: nn.Module, step: Step) -> None:
+        super().__init__()
+        self.model = model
+        self._step = step
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None, float | Tensor]:
+        return self._step(batch)
+
+
+def parallel(step: Step, model: nn.Module, device: torch.device) -> Step:
+    """The same step, with the gradients averaged over all processes; alone, the step itself.
+
+    The weights of the main process become those of all.
+    """
+    if world_size() == 1:
+        return step
+    stepper = _Stepper(model, step)
+    options: dict[str, Any] = {"device_ids": [device.index]} if device.type == "cuda" else {}
+    with together():
+        wrapped = DistributedDataParallel(stepper, **options)
+
+    def together_step(batch: Batch) -> tuple[Tensor, Tensor | None, float | Tensor]:
+        with together():
+            found: tuple[Tensor, Tensor | None, float | Tensor] = wrapped(batch)
+        return found
+
+    return together_step
+
+
+def with_sync_batchnorm(model: nn.Module, device: torch.device) -> None:
+    """Let batch normalisation use the statistics of the whole batch, in place.
+
+    Raises:
+        ArgumentError: The device is not CUDA, the only one that has it, or the model itself is a
+            batch normalisation.
+    """
+    if world_size() == 1:
+        return
+    if device.type != "cuda":
+        raise ArgumentError(f"sync_batchnorm=True works on CUDA, which {device} is not")
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if converted is not model:
+        raise ArgumentError("the model is a batch normalisation itself: put it into a module")
