@@ -15,7 +15,7 @@ from sklearn import metrics as sklearn_metrics
 from torch import Tensor
 
 from cnnkit import metrics
-from cnnkit.errors import ArgumentError, DataError
+from cnnkit.errors import ArgumentError, DataError, ModelError
 
 reference: Any = sklearn_metrics  # its annotations are narrower than what it takes
 
@@ -126,17 +126,22 @@ def test_top_k_accuracy_is_scikit_learns(c: int, n: int, seed: int, draw: st.Dat
     assert metrics.top_k_accuracy(logits, labels, k).item() == pytest.approx(expected, abs=1e-6)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(LOGITS)
-def test_top_k_among_equal_logits_counts_k_classes(
+def test_top_k_among_equal_logits_is_scikit_learns(
     case: tuple[list[tuple[list[int], int]], int],
 ) -> None:
-    """Whichever of the equal ones are taken, k of the C possible labels are hits."""
     rows, k = case
     logits = torch.tensor([values for values, _ in rows], dtype=torch.float32)
+    labels = torch.tensor([label for _, label in rows])
     c = logits.shape[1]
-    hits = [metrics.top_k_accuracy(logits, torch.full((len(logits),), y), k) for y in range(c)]
-    assert sum(h.item() for h in hits) == pytest.approx(k, abs=1e-5)
+    if c == 2:  # of two classes scikit-learn takes one column: the larger of (0, difference)
+        logits = torch.cat([logits, torch.full((len(logits), 1), -9.0)], dim=1)
+        c = 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = reference.top_k_accuracy_score(labels, logits, k=k, labels=list(range(c)))
+    assert metrics.top_k_accuracy(logits, labels, k).item() == pytest.approx(expected, abs=1e-6)
 
 
 @settings(max_examples=100, deadline=None)
@@ -204,6 +209,54 @@ def test_labels_and_rows_must_be_as_many() -> None:
         metrics.accuracy(torch.zeros(3, 2), torch.zeros(4, dtype=torch.int64))
     with pytest.raises(DataError, match=r"predictions of shape \(3,\).*\(3, 1\)"):
         metrics.confusion_matrix(torch.zeros(3).long(), torch.zeros(3, 1).long(), 2)
+
+
+@settings(max_examples=200, deadline=None)
+@given(LABELS)
+def test_balanced_accuracy_is_scikit_learns(case: tuple[int, list[tuple[int, int]]]) -> None:
+    num_classes, pairs = case
+    predicted, true = columns(pairs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns of predicted classes without samples
+        expected = reference.balanced_accuracy_score(true, predicted)
+    matrix = metrics.confusion_matrix(predicted, true, num_classes)
+    assert metrics.balanced_accuracy(matrix) == pytest.approx(expected, abs=1e-12)
+    assert math.isnan(metrics.balanced_accuracy(torch.zeros_like(matrix)))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.77, 1.0])
+@pytest.mark.parametrize("positive", [0, 1])
+def test_the_threshold_is_for_the_positive_class(threshold: float, positive: int) -> None:
+    logit = torch.cat([torch.randn(300) * 2, torch.zeros(3)])
+    for logits in (logit, torch.stack([-logit / 2, logit / 2], dim=1)):
+        reached = metrics.probabilities(logits)[:, positive] >= threshold
+        expected = torch.where(reached, positive, 1 - positive)
+        got = metrics.predicted_classes(logits, threshold, positive=positive)
+        assert torch.equal(got, expected)
+    with pytest.raises(ArgumentError, match="label 0 or 1, received 2"):
+        metrics.predicted_classes(logit, threshold, positive=2)
+
+
+def test_nan_is_no_answer() -> None:
+    """argmax would take it for the largest."""
+    logits, labels = torch.eye(4), torch.arange(4)
+    logits[2, 1] = math.nan
+    words = "for 1 of 4 samples are nan.*number 2.*smaller learning rate"
+    with pytest.raises(ModelError, match=words):
+        metrics.predicted_classes(logits)
+    with pytest.raises(ModelError, match=words):
+        metrics.accuracy(logits, labels)
+    with pytest.raises(ModelError, match=words):
+        metrics.top_k_accuracy(logits, labels, 2)
+    with pytest.raises(ModelError, match="1 of 2 samples"):
+        metrics.predicted_classes(torch.tensor([0.0, math.nan]))
+
+
+def test_logits_are_no_classes() -> None:
+    with pytest.raises(DataError, match=r"integers, received torch.float32; predicted_classes"):
+        metrics.confusion_matrix(torch.tensor([0.2, 0.9]), torch.tensor([0, 1]), 2)
+    with pytest.raises(DataError, match="labels must be 0 to 2, received 0 to 3"):
+        metrics.top_k_accuracy(torch.eye(3)[:2], torch.tensor([0, 3]), 1)
 
 
 @pytest.mark.parametrize("k", [0, 4, -1])

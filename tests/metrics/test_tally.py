@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from cnnkit.errors import DataError
+from cnnkit.errors import ArgumentError, DataError
 from cnnkit.metrics import Tally, _tally, accuracy, confusion_matrix, predicted_classes
 
 
@@ -109,3 +110,58 @@ def test_more_logits_than_classes_are_refused() -> None:
     tally = Tally(2)
     with pytest.raises(DataError, match=r"2 classes, received \(1, 3\)"):
         tally.add_predictions(torch.tensor([[0.0, 0.0, 1.0]]), torch.tensor([0]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 5), st.integers(1, 4), st.integers(0, 1000), st.sampled_from([1, 7, 4096]))
+def test_tallies_of_processes_add_up(c: int, processes: int, seed: int, at_once: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(50, c, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, c, (50,), generator=generator)
+    parts = [Tally(c) for _ in range(processes)]
+    whole = Tally(c)
+    for number, (some, true) in enumerate(zip(logits.split(9), labels.split(9), strict=True)):
+        for tally in (whole, parts[number % processes]):
+            tally.add_loss(F.cross_entropy(some, true), len(true))
+            tally.add_predictions(some, true)
+    together = sum(parts, start=Tally(c)).totals()
+    assert torch.equal(together.matrix, whole.totals().matrix)
+    assert together.loss == pytest.approx(whole.totals().loss, rel=1e-12)
+    assert (
+        pickle.loads(pickle.dumps(parts[0])).totals().matrix.sum() == parts[0].totals().matrix.sum()
+    )
+
+
+@pytest.mark.parametrize("shape", [(2,), (4,), (3, 1)])
+def test_labels_of_another_length_are_refused_at_once(shape: tuple[int, ...]) -> None:
+    words = r"logits of shape \(3, 2\) and labels of shape .*: give both of the same samples"
+    with pytest.raises(DataError, match=words):
+        Tally(2).add_predictions(torch.zeros(3, 2), torch.zeros(shape, dtype=torch.int64))
+
+
+def test_adding_leaves_both_as_they_were() -> None:
+    one, other = Tally(2), Tally(2)
+    for tally, label in ((one, 0), (other, 1)):
+        tally.add_loss(torch.tensor(1.0), 1)
+        tally.add_predictions(torch.tensor([[1.0, 0.0]]), torch.tensor([label]))
+    both = one + other
+    both.add_predictions(torch.tensor([[1.0, 0.0]]), torch.tensor([0]))
+    assert one.totals().matrix.tolist() == [[1, 0], [0, 0]]
+    assert other.totals().matrix.tolist() == [[0, 0], [1, 0]]
+    assert both.totals().matrix.tolist() == [[2, 0], [1, 0]]
+
+
+def test_tallies_that_count_otherwise_do_not_add_up() -> None:
+    with pytest.raises(ArgumentError, match=r"\(2, None, 1\) and \(3, None, 1\)"):
+        _ = Tally(2) + Tally(3)
+    with pytest.raises(ArgumentError, match=r"0\.5, 1\) and \(2, 0\.7, 1\)"):
+        _ = Tally(2, threshold=0.5) + Tally(2, threshold=0.7)
+
+
+def test_few_rows_are_kept_where_there_are_many_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tally, "_LOGITS_AT_ONCE", 5000)
+    tally = Tally(50)
+    for _ in range(7):
+        tally.add_predictions(torch.zeros(30, 50), torch.zeros(30, dtype=torch.int64))
+        assert sum(map(len, tally._logits)) < 100
+    assert tally.totals().matrix.sum() == 210

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import torch
 from PIL import Image
 from sklearn import metrics as sklearn_metrics
 from torch import Tensor, nn
+from torch.utils import backend_registration
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -388,6 +392,65 @@ def test_labels_outside_are_refused_before_they_do_harm() -> None:
     pairs = [(ds.images.float() / 255, labels)]
     with pytest.raises(DataError, match="2 labels are outside the 3 classes"):
         evaluate(model, pairs, loss=lambda logits, _: logits.mean())
+
+
+ON_FAKE_ACCELERATOR = """
+import torch
+import fake_accelerator
+from cnnkit.data import ArrayDataset, make_loader
+from cnnkit.train import evaluate
+
+class Model(torch.nn.Module):
+    def __init__(self, outputs):
+        super().__init__()
+        self.linear = torch.nn.Linear(16, outputs)
+
+    def forward(self, images):
+        logits = self.linear(images.flatten(1))
+        return logits[:, 0] if logits.shape[1] == 1 else logits
+
+for classes, outputs in ((3, 3), (2, 2), (2, 1)):
+    images = torch.randint(0, 256, (50, 4, 4)).to(torch.uint8)
+    ds = ArrayDataset(images, torch.arange(50) % classes)
+    model = Model(outputs)
+    reports = [
+        evaluate(model, make_loader(ds, 8, shuffle=True, device=device))
+        for device in ("cpu", "fakegpu")
+    ]
+    assert next(model.parameters()).device.type == "fakegpu"
+    assert reports[0].to_dict() == reports[1].to_dict()
+    assert reports[0].mistakes
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="this torch takes no backend written in Python",
+)
+def test_an_accelerator_gives_the_same_report() -> None:
+    tests = Path(__file__).parents[1]
+    paths = [str(tests), str(tests.parent / "src"), os.environ.get("PYTHONPATH", "")]
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-c", ON_FAKE_ACCELERATOR],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("one_logit", [False, True])
+def test_a_cuda_device_gives_the_same_report(one_logit: bool) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    ds, model, _ = binary(one_logit)
+    on_cpu = evaluate(model, make_loader(ds, 8, shuffle=True, device="cpu"))
+    on_cuda = evaluate(model, make_loader(ds, 8, shuffle=True, device="cuda"))
+    assert torch.equal(on_cpu.confusion_matrix, on_cuda.confusion_matrix)
+    assert sorted(m.index for m in on_cpu.mistakes) == sorted(m.index for m in on_cuda.mistakes)
+    assert on_cuda.roc().area == pytest.approx(on_cpu.roc().area, abs=1e-6)
 
 
 def test_half_precision_counts_like_it_decides() -> None:
