@@ -10,10 +10,14 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
+from cnnkit._pictures import drawers as _drawers
+
 if TYPE_CHECKING:
     from cnnkit import data as data
     from cnnkit import device as device
+    from cnnkit import distributed as distributed
     from cnnkit import errors as errors
+    from cnnkit import filters as filters
     from cnnkit import metrics as metrics
     from cnnkit import models as models
     from cnnkit import plot as plot
@@ -24,7 +28,18 @@ if TYPE_CHECKING:
     from cnnkit.device import DeviceDataLoader as DeviceDataLoader
     from cnnkit.preprocess import Preprocess as Preprocess
 
-_MODULES = ("data", "device", "errors", "metrics", "models", "plot", "train", "types")
+_MODULES = (
+    "data",
+    "device",
+    "distributed",
+    "errors",
+    "filters",
+    "metrics",
+    "models",
+    "plot",
+    "train",
+    "types",
+)
 _NAMES = {
     "Classifier": "cnnkit.classifier",
     "DeviceDataLoader": "cnnkit.device",
@@ -39,7 +54,9 @@ __all__ = [
     "Preprocess",
     "data",
     "device",
+    "distributed",
     "errors",
+    "filters",
     "metrics",
     "models",
     "plot",
@@ -51,6 +68,15 @@ try:
     __version__ = _version("cnnkit")
 except PackageNotFoundError:  # a source tree on the path that was never installed
     __version__ = "0+unknown"
+
+
+def _draw_folds(result: Any) -> Any:
+    from cnnkit import plot
+
+    return plot.folds(result)
+
+
+_drawers["folds"] = _draw_folds
 
 
 def __getattr__(name: str) -> Any:
