@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from cnnkit.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["new_axes", "require_matplotlib"]
+__all__ = ["add_legend", "new_axes", "require_matplotlib"]
 
 
 def require_matplotlib() -> None:
@@ -39,3 +40,26 @@ def new_axes(
     made = NewFigure(figsize=size, layout="constrained")
     FigureCanvasAgg(made)
     return made, list(made.subplots(1, columns, squeeze=False)[0])
+
+
+def add_legend(figure: Figure, panels: list[Axes], *, inside: bool, columns: int = 3) -> None:
+    """Name the curves of these panels, each label once.
+
+    On a new Figure below the panels, where it hides no curve and leaves room for a title. On the
+    caller's axes inside them: what is around is the caller's.
+    """
+    named: dict[str, Artist] = {}
+    for panel in panels:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            named.setdefault(str(label), handle)
+    if inside and named:
+        panels[-1].legend(list(named.values()), list(named), fontsize="small")
+    elif named:
+        figure.legend(
+            list(named.values()),
+            list(named),
+            loc="outside lower center",
+            ncols=min(columns, len(named)),
+            frameon=False,
+            fontsize="small",
+        )
