@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cnnkit.distributed import broadcast, is_main
+import torch
+from torch.optim import Optimizer
+
+from cnnkit.distributed import alone, broadcast, is_main, same_on_all, world_size
 from cnnkit.errors import ArgumentError
+from cnnkit.train._parallel import same_weights
 from cnnkit.train._state import TrainState
 
 __all__ = ["Callback", "Callbacks"]
@@ -17,6 +21,10 @@ class Callback:
 
     What a callback must remember over a killed and resumed run it returns from `state_dict`:
     numbers, strings, tensors, and lists and dicts of them.
+
+    Of several processes the main one calls them, each as if it were alone: `evaluate` goes over all
+    of a loader there. The others are told of a stop, of figures added to the row and of learning
+    rates that were changed; of changed weights, too, but not of those that `on_step_end` changes.
 
     Example:
         >>> class Rates(Callback):
@@ -50,10 +58,7 @@ class Callback:
 
 
 class Callbacks:
-    """All callbacks of a run, called in the order given.
-
-    Of several processes the main one calls them, and what they decided is told to the others.
-    """
+    """All callbacks of a run, called in the order given, and by the main process alone."""
 
     def __init__(self, callbacks: Sequence[Callback] | Callback) -> None:
         given: list[Any] = [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
@@ -64,31 +69,50 @@ class Callbacks:
                     f"callbacks must derive from cnnkit.train.Callback, received {callback!r}{made}"
                 )
         self.all: list[Callback] = given if is_main() else []
+        self._given = given
         # The one moment that comes often enough for its calls to cost something.
-        self._each_step = [c for c in self.all if type(c).on_step_end is not Callback.on_step_end]
+        self._each_step = [c for c in given if type(c).on_step_end is not Callback.on_step_end]
 
     def fit_start(self, state: TrainState) -> None:
-        for callback in self.all:
-            callback.on_fit_start(state)
+        with alone():
+            for callback in self.all:
+                callback.on_fit_start(state)
+        self._tell(state)
 
     def epoch_start(self, state: TrainState) -> None:
-        for callback in self.all:
-            callback.on_epoch_start(state)
+        with alone():
+            for callback in self.all:
+                callback.on_epoch_start(state)
+        self._tell(state)
 
     def step_end(self, state: TrainState) -> None:
-        for callback in self._each_step:
-            callback.on_step_end(state)
+        if not self._each_step:
+            return
+        if is_main():
+            with alone():
+                for callback in self._each_step:
+                    callback.on_step_end(state)
+        _same_rates(state.optimizer)
 
     def epoch_end(self, state: TrainState) -> None:
-        for callback in self.all:
-            callback.on_epoch_end(state)
-        decided = broadcast((state.row, state.stop_reason))
-        state.row.update(decided[0])
-        state.stop_reason = decided[1]
+        with alone():
+            for callback in self.all:
+                callback.on_epoch_end(state)
+        state.row.update(broadcast(state.row))
+        self._tell(state)
 
     def fit_end(self, state: TrainState) -> None:
-        for callback in self.all:
-            callback.on_fit_end(state)
+        with alone():
+            for callback in self.all:
+                callback.on_fit_end(state)
+        self._tell(state)
+
+    def _tell(self, state: TrainState) -> None:
+        """Let the other processes know what was changed."""
+        if self._given:
+            state.stop_reason = broadcast(state.stop_reason)
+            _same_rates(state.optimizer)
+            same_weights(state.model)
 
     def state_dict(self) -> list[dict[str, Any]]:
         """Of each callback: its class, and what it remembers."""
@@ -107,3 +131,20 @@ class Callbacks:
             raise ArgumentError(f"the run had the callbacks {before}, received {now}")
         for callback, one in zip(self.all, saved, strict=True):
             callback.load_state_dict(one["state"])
+
+
+def _same_rates(optimizer: Optimizer) -> None:
+    """Give every process the learning rates, and the like, of the main one's optimiser."""
+    if world_size() == 1:
+        return
+    numbers = [
+        (group, name)
+        for group in optimizer.param_groups
+        for name, value in group.items()
+        if isinstance(value, (int, float)) and not isinstance(value, bool)
+    ]
+    told = torch.tensor([group[name] for group, name in numbers], dtype=torch.float64)
+    same_on_all([told])
+    for (group, name), value in zip(numbers, told.tolist(), strict=True):
+        if group[name] != value:
+            group[name] = value

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
 import re
-import warnings
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,13 +12,15 @@ from torch import nn
 from cnnkit._saved import load_saved, save_whole
 from cnnkit.errors import (
     ArgumentError,
-    CnnkitWarning,
     ModelError,
     NotFoundError,
     SavedFileError,
     TrainingError,
 )
+from cnnkit.preprocess import Preprocess
 from cnnkit.train._history import History
+from cnnkit.train._meeting import remember
+from cnnkit.train._warn import warn
 from cnnkit.types import PathLike
 
 __all__ = ["CheckpointFolder", "Keep", "load_checkpoint"]
@@ -67,6 +69,7 @@ class CheckpointFolder:
                 f'keep must be a number, 1 or more, "best" or "all", received {keep!r}'
             )
         self.folder, self.keep = Path(folder), keep
+        self.damaged: list[Position] = []  # newer than the one that `newest` returned
         self._tried = False
 
     def __iter__(self) -> Any:
@@ -96,18 +99,18 @@ class CheckpointFolder:
                 remembers something that is neither number, text nor tensor.
             OSError, RuntimeError: The disk is full, say; what was there is still there.
         """
-        save_whole(self.path(position), _KIND, _FORMAT, parts)
-        if not self._tried:  # better now than when the run is to be resumed
-            self._tried = True
-            try:
+        try:
+            save_whole(self.path(position), _KIND, _FORMAT, parts)
+            if not self._tried:  # better now than when the run is to be resumed
                 load_saved(self.path(position), _KIND, _FORMAT)
-            except SavedFileError as error:
-                self.path(position).unlink()
-                raise TrainingError(
-                    "a checkpoint could not be read again: the state of the model, the optimiser, "
-                    "the scheduler and the callbacks may hold numbers, strings, tensors, lists and "
-                    f"dicts, and no other objects ({error})"
-                ) from error
+                self._tried = True
+        except (SavedFileError, pickle.PicklingError, AttributeError, TypeError) as error:
+            self.path(position).unlink(missing_ok=True)
+            raise TrainingError(
+                "a checkpoint could not be read again: the state of the model, the optimiser, the "
+                "scheduler and the callbacks may hold numbers, strings, tensors, lists and dicts, "
+                f"and no other objects ({error})"
+            ) from error
         self._prune(best)
 
     def newest(self) -> dict[str, Any] | None:
@@ -120,13 +123,16 @@ class CheckpointFolder:
             CnnkitWarning: A damaged one was passed over.
         """
         positions = list(self)
-        for position in reversed(positions):
+        for number, position in enumerate(reversed(positions)):
             try:
-                return load_saved(self.path(position), _KIND, _FORMAT)
+                saved = load_saved(self.path(position), _KIND, _FORMAT)
+            except NotFoundError:  # a run that is under way has just removed it
+                continue
             except SavedFileError as error:
-                warnings.warn(
-                    f"passed over a damaged checkpoint: {error}", CnnkitWarning, stacklevel=2
-                )
+                warn(f"passed over a damaged checkpoint: {error}")
+                continue
+            self.damaged = positions[len(positions) - number :]
+            return saved
         if positions:
             raise SavedFileError(
                 f"none of the {len(positions)} checkpoints in {self.folder} is whole: "
@@ -134,11 +140,27 @@ class CheckpointFolder:
             )
         return None
 
-    def clear_leftovers(self) -> None:
-        """Remove what a process left that was killed while it wrote."""
-        if self.folder.is_dir():
-            for path in self.folder.glob(".epoch-*.tmp"):
-                path.unlink(missing_ok=True)
+    def set_damaged_aside(self) -> None:
+        """Rename those that `newest` passed over: they must not count as the newest again."""
+        for position in self.damaged:
+            path = self.path(position)
+            if path.is_file():
+                path.replace(path.with_name(f"{path.name}.damaged"))
+
+    def prepare(self) -> None:
+        """Make the folder, and remove what a process left in it that was killed while it wrote.
+
+        Raises:
+            ArgumentError: There can be no such folder.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ArgumentError(
+                f"checkpoint_dir={str(self.folder)!r} can be no folder ({error})"
+            ) from error
+        for path in self.folder.glob(".epoch-*.tmp"):
+            path.unlink(missing_ok=True)
 
     def _prune(self, best: int | None) -> None:
         if self.keep == "all":
@@ -157,6 +179,8 @@ def load_checkpoint(
     folder: PathLike, model: nn.Module, *, epoch: int | Literal["best", "last"] = "last"
 ) -> History:
     """Put the weights of a checkpoint into a model, as they were after that epoch.
+
+    The model also knows again which classes and pixels it was trained on.
 
     Args:
         folder: The `checkpoint_dir` that `fit` was given.
@@ -206,4 +230,10 @@ def load_checkpoint(
         raise ModelError(
             f"the weights in {folder} are those of another architecture: {error}"
         ) from error
+    classes, preprocess = saved["classes"], saved["preprocess"]
+    remember(
+        model,
+        None if classes is None else tuple(classes),
+        None if preprocess is None else Preprocess.from_dict(preprocess),
+    )
     return History.from_dict(saved["history"])

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.amp import GradScaler
 
+from cnnkit.device import Share
 from cnnkit.errors import ArgumentError
 from cnnkit.types import Batch
 
@@ -19,6 +21,7 @@ Precision = Literal["fp32", "bf16", "fp16", "auto"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last", "tune"]
 
 _TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 _LARGEST_KERNEL = 11  # channels_last is up to 20 times slower for larger ones on the CPU
 
 
@@ -59,26 +62,39 @@ class Compute:
     @contextmanager
     def applied(self, model: nn.Module) -> Iterator[None]:
         """Inside, the model has the memory format and is compiled; afterwards it is as before."""
-        last = self.memory_format == "channels_last"
+        strides = {name: one.stride() for name, one in _with_channels(model)}
+        compiled = model._compiled_call_impl
+        wanted = _FORMATS[self.memory_format]
         try:
-            if last:
-                model.to(memory_format=torch.channels_last)
+            if not all(one.is_contiguous(memory_format=wanted) for _, one in _with_channels(model)):
+                model.to(memory_format=wanted)
             if self.compile:
                 model.compile(**({} if self.compile is True else dict(self.compile)))
             yield
         finally:
-            if last:
-                model.to(memory_format=torch.contiguous_format)
-            if self.compile:
-                model._compiled_call_impl = None
+            for name, one in _with_channels(model):
+                if one.stride() != strides.get(name, one.stride()):
+                    one.data = torch.empty_strided(
+                        one.shape, strides[name], dtype=one.dtype, device=one.device
+                    ).copy_(one.data)
+            model._compiled_call_impl = compiled
+
+
+def _with_channels(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The weights and buffers that have a memory format, those with four dimensions."""
+    named = itertools.chain(model.named_parameters(), model.named_buffers())
+    return ((name, one) for name, one in named if one.ndim == 4)
 
 
 def _channels_last(batches: Iterable[Batch]) -> Iterator[Batch]:
-    for images, labels in batches:
-        if images.ndim == 4:
-            yield images.contiguous(memory_format=torch.channels_last), labels
-        else:
-            yield images, labels
+    for batch in batches:
+        images, labels = batch
+        if images.ndim != 4:
+            yield batch
+            continue
+        images = images.contiguous(memory_format=torch.channels_last)
+        # Of several processes, what was known of the part stays known.
+        yield Share.of(images, labels, batch.part) if isinstance(batch, Share) else (images, labels)
 
 
 def resolve_precision(choice: Precision, device: torch.device) -> Literal["fp32", "bf16", "fp16"]:

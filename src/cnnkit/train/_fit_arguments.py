@@ -99,17 +99,16 @@ def fresh_arguments(given: Mapping[str, Any], fold: int) -> dict[str, Any]:
     Raises:
         ArgumentError: A callback or the loss cannot be copied.
     """
-    fresh = dict(given)
-    callbacks = given.get("callbacks")
-    made = callable(callbacks) and not isinstance(callbacks, Callback)
-    if callbacks is not None and made:
-        fresh["callbacks"] = callbacks(fold)
-    for name in ("loss",) if made else ("loss", "callbacks"):
+    fresh = {name: given.get(name, _DEFAULTS[name]) for name in ("callbacks", "loss")}
+    makes_them = callable(fresh["callbacks"])
+    if makes_them:
+        fresh["callbacks"] = fresh["callbacks"](fold)
+    for name in ("loss",) if makes_them else ("loss", "callbacks"):
         try:
-            fresh[name] = copy.deepcopy(fresh.get(name, _DEFAULTS[name]))
+            fresh[name] = copy.deepcopy(fresh[name])
         except Exception as error:  # whatever an open file, a lock or a socket raises
             raise ArgumentError(
                 f"{name} cannot be copied for each fold ({error})"
                 + (": give a function of the fold's number that makes them" * (name != "loss"))
             ) from error
-    return fresh
+    return {**given, **fresh}
