@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import gc
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import PurePath
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
@@ -20,7 +19,7 @@ from cnnkit.device import DeviceDataLoader
 from cnnkit.errors import ArgumentError
 from cnnkit.train._random import put_back, random_states
 
-__all__ = ["untouched"]
+__all__ = ["generators_of", "untouched"]
 
 _DRAWN_BY = ("generator", "sampler", "batch_sampler")
 _KEPT_WORKERS = ("_iterator", "_idle")  # of torch's loader and of ours
@@ -58,14 +57,21 @@ def untouched(loader: DeviceDataLoader) -> Iterator[DeviceDataLoader]:
         )
     twin = copy.copy(loader)
     twin.loader = _twin_of(loader.loader)
-    back = [_keeper(generator) for generator in _generators_in(twin)]
-    states = random_states(loader.device)
+    generators = _generators_in(twin)
+    states = random_states(loader.device, generators)
     try:
         yield twin
     finally:
-        for put_one_back in back:
-            put_one_back()
-        put_back(states, loader.device)
+        put_back(states, loader.device, generators)
+
+
+def generators_of(loader: DeviceDataLoader | None) -> list[Any]:
+    """Every random generator that a loader, its samplers, data set or transforms hold."""
+    if loader is None:
+        return []
+    own = getattr(loader.loader, "__dict__", {"": loader.loader})
+    parts = [part for name, part in own.items() if name not in _KEPT_WORKERS]
+    return _generators_in([*loader.augment, *parts])
 
 
 def _twin_of(loader: Any) -> Any:
@@ -108,14 +114,3 @@ def _generators_in(root: Any) -> list[Any]:
         else:
             waiting += gc.get_referents(one)
     return found
-
-
-def _keeper(generator: Any) -> Callable[[], object]:
-    """What puts the generator's present state back."""
-    if isinstance(generator, torch.Generator):
-        return partial(generator.set_state, generator.get_state())
-    if isinstance(generator, np.random.BitGenerator):
-        return partial(setattr, generator, "state", generator.state)
-    if isinstance(generator, np.random.RandomState):
-        return partial(generator.set_state, generator.get_state(legacy=False))
-    return partial(generator.setstate, generator.getstate())
