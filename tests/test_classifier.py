@@ -204,6 +204,7 @@ def test_a_prediction_is_readable(trained: tuple[MLP, DeviceDataLoader, Classifi
     found = classifier.predict(pixels(0, SIZE, SIZE, 3))
     assert list(found.probabilities) == ["left", "right"]
     assert sum(found.probabilities.values()) == pytest.approx(1, abs=1e-6)
+    assert found.label is not None
     assert found.probability == found.probabilities[found.label]
     assert str(found) == f"{found.label} ({100 * found.probability:.1f}%)"
     assert str(Prediction("dog", 0.98765, {"dog": 0.98765, "cat": 0.01235})) == "dog (98.8%)"
@@ -403,6 +404,76 @@ def test_a_loader_that_knows_too_little_is_refused() -> None:
     wrong: Any = None
     with pytest.raises(ArgumentError, match=r"Preprocess.*NoneType"):
         Classifier(model, ["a", "b"], wrong)
+
+
+def test_the_threshold_is_that_of_the_report() -> None:
+    report = Report([[1, 0], [0, 1]], ["no", "yes"], threshold=0.7)
+    assert Classifier(network(), ["no", "yes"], rgb(), report=report).threshold == 0.7
+    other = Report([[1, 0], [0, 1]], ["no", "yes"], threshold=0.7, positive="no")
+    assert Classifier(network(), ["no", "yes"], rgb(), report=other).threshold == pytest.approx(0.3)
+    without = Report([[1, 0], [0, 1]], ["no", "yes"])
+    assert Classifier(network(), ["no", "yes"], rgb(), report=without).threshold is None
+    binary = network(binary=True)
+    assert Classifier(binary, ["no", "yes"], rgb(), report=without).threshold == 0.5
+
+
+@pytest.mark.parametrize("positive", ["left", "right"])
+def test_the_classifier_decides_as_its_report_did(
+    trained: tuple[MLP, DeviceDataLoader, Classifier], folder: Path, positive: str
+) -> None:
+    model, loader, _ = trained
+    samples = ImageFolder(folder, image_size=SIZE).samples
+    for threshold in (0.2, 0.45, 0.6, 0.9):
+        report = evaluate(model, loader, threshold=threshold, positive=positive)
+        found = Classifier.from_loader(model, loader, report=report).predict(
+            [path for path, _ in samples]
+        )
+        labels = [("left", "right")[label] for _, label in samples]
+        right = sum(one.label == label for one, label in zip(found, labels, strict=True))
+        assert right == report.correct
+
+
+def test_a_report_of_another_threshold_is_noticed() -> None:
+    report = Report([[1, 0], [0, 1]], ["no", "yes"], threshold=0.7)
+    with pytest.warns(
+        CnnkitWarning, match=r"threshold 0\.7 .* with 0\.4.*threshold=0\.4"
+    ) as caught:
+        one = Classifier(network(), ["no", "yes"], rgb(), report=report, threshold=0.4)
+    assert one.threshold == 0.4
+    assert [warning.filename for warning in caught] == [__file__]
+    plain = Report([[1, 0], [0, 1]], ["no", "yes"])
+    with pytest.warns(CnnkitWarning, match=r"threshold 0\.5, the larger probability"):
+        Classifier(network(), ["no", "yes"], rgb(), report=plain, threshold=0.4)
+    Classifier(network(), ["no", "yes"], rgb(), report=plain, threshold=0.5)
+    Classifier(network(), ["no", "yes"], rgb(), report=report, threshold=0.7)
+
+
+class Viewing(nn.Module):
+    """Flattens with `view`, which channels_last does not allow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(400, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.conv(images)
+        logits: Tensor = self.fc(features.view(len(images), -1))
+        return logits
+
+
+@pytest.mark.parametrize("number", [1, 30])
+def test_the_memory_format_is_one_that_the_model_takes(number: int) -> None:
+    viewing = Viewing()
+    flat = nn.Sequential(viewing.conv, nn.Flatten(), viewing.fc)
+    arrays = [pixels(seed, SIZE, SIZE, 3) for seed in range(number)]
+    found = Classifier(viewing, ["a", "b"], rgb()).predict(arrays)
+    other = Classifier(flat, ["a", "b"], rgb()).predict(arrays)
+    with torch.no_grad():
+        images = torch.stack([torch.from_numpy(a).permute(2, 0, 1) for a in arrays])
+        expected = flat.eval()(rgb()(images)).softmax(1)
+    assert all(close(one, row) for one, row in zip(found, expected, strict=True))
+    assert all(close(one, row) for one, row in zip(other, expected, strict=True))
 
 
 def test_grey_and_odd_sizes() -> None:

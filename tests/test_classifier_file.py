@@ -5,19 +5,29 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
 from cnnkit import Classifier, Preprocess
-from cnnkit.errors import ClassMismatchError, ModelError, NotFoundError, SavedFileError
+from cnnkit.data import ImageFolder, make_loader
+from cnnkit.errors import (
+    ClassMismatchError,
+    CnnkitWarning,
+    ModelError,
+    NotFoundError,
+    SavedFileError,
+)
 from cnnkit.metrics import Report
 from cnnkit.models import MLP, ThreeConvCIFAR, TwoLayerCNN
+from cnnkit.train import evaluate
 
 PREPROCESS = Preprocess(
     (16, 20), "RGB", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4),
@@ -88,6 +98,56 @@ def test_a_fresh_process_gives_the_same_answers(saved: Path, tmp_path: Path) -> 
     )  # fmt: skip
     expected = classifier().predict(path).probabilities
     assert done.stdout.splitlines() == [repr(expected), "False False"]
+
+
+def test_date_and_versions_come_back(saved: Path) -> None:
+    found = load(saved).provenance
+    assert found is not None
+    assert classifier().provenance is None
+    age = datetime.now(timezone.utc) - datetime.fromisoformat(found["saved"])
+    assert 0 <= age.total_seconds() < 600
+    versions = found["versions"]
+    assert versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert versions["pillow"] == PIL.__version__
+    assert versions["numpy"] == np.__version__
+    assert set(versions) == {"python", "cnnkit", "torch", "torchvision", "numpy", "pillow"}
+
+
+def test_the_file_has_no_paths_of_the_test_images(tmp_path: Path) -> None:
+    for label in ("dark", "light"):
+        for number in range(4):
+            path = tmp_path / "secret" / label / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture(number)).save(path)
+    ds = ImageFolder(tmp_path / "secret", image_size=16)
+    loader = make_loader(ds, 4, device="cpu")
+    model = MLP(2, in_channels=3, image_size=16, hidden=(8,))
+    report = evaluate(model, loader)
+    assert [Path(str(m.path)).parent.parent.name for m in report.mistakes] == ["secret"] * 4
+    Classifier.from_loader(model, loader, report=report).save(tmp_path / "one.pt")
+    assert b"secret" not in (tmp_path / "one.pt").read_bytes()
+    again = load(tmp_path / "one.pt").report
+    assert again is not None
+    assert str(report).startswith(str(again)), "all but what is known of single images"
+    assert again.accuracy_interval == report.accuracy_interval
+
+
+def test_weights_lie_in_the_file_as_torch_makes_them(tmp_path: Path) -> None:
+    classifier(ThreeConvCIFAR(3, image_size=(16, 20))).save(tmp_path / "one.pt")
+    weights = torch.load(tmp_path / "one.pt", weights_only=True)["weights"]
+    assert all(tensor.is_contiguous() for tensor in weights.values())
+
+
+def test_a_warning_about_the_threshold_is_not_repeated(tmp_path: Path) -> None:
+    report = Report([[1, 0], [0, 1]], ["no", "yes"], threshold=0.7)
+    model = MLP(2, in_channels=3, image_size=(16, 20), binary=True)
+    with pytest.warns(CnnkitWarning, match=r"0\.7"):
+        one = Classifier(model, ["no", "yes"], PREPROCESS, report=report, threshold=0.4)
+    one.save(tmp_path / "one.pt")
+    again = load(tmp_path / "one.pt")
+    assert again.threshold == 0.4
+    assert again.report is not None
+    assert again.report.threshold == 0.7
 
 
 def test_saving_what_was_loaded_changes_nothing(saved: Path, tmp_path: Path) -> None:
@@ -177,6 +237,44 @@ def test_a_model_of_ones_own_needs_a_builder(tmp_path: Path) -> None:
         load(path, builder=other_model)
 
 
+def test_no_name_in_a_file_is_imported(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "trap_module.py").write_text("raise SystemExit('imported')")
+    path = altered(saved, tmp_path / "own.pt", model=None, builder="trap_module.build")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        with pytest.raises(ModelError, match=r"own\.pt.*trap_module\.build.*builder="):
+            load(path)
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert "trap_module" not in sys.modules
+
+
+def test_a_builder_must_build(saved: Path, tmp_path: Path) -> None:
+    def nothing() -> Any:
+        return None
+
+    def broken() -> nn.Module:
+        raise RuntimeError("no weights on this disk")
+
+    with pytest.raises(ModelError, match=r"builder must return.*nothing returned NoneType"):
+        load(saved, builder=nothing)
+    with pytest.raises(ModelError, match=r"builder must return.*nothing returned NoneType"):
+        classifier(own_model(), builder=nothing).save(tmp_path / "own.pt")
+    with pytest.raises(RuntimeError, match="no weights on this disk"):
+        load(saved, builder=broken)
+
+
+def test_a_builder_that_is_handed_is_used(saved: Path) -> None:
+    built: list[nn.Module] = []
+
+    def build() -> nn.Module:
+        built.append(MLP(3, in_channels=3, image_size=(16, 20), hidden=(8,)))
+        return built[0]
+
+    assert answers(load(saved, builder=build)) == answers(load(saved))
+    assert len(built) == 1
+
+
 def changed_model() -> MLP:
     """A model of the list with another last layer, as one changes it for other classes."""
     model = MLP(10, in_channels=3, image_size=(16, 20), hidden=(8,))
@@ -259,7 +357,7 @@ def test_other_files_are_refused(tmp_path: Path, kind: str) -> None:
         load(path)
 
 
-def altered(saved: Path, path: Path, **changes: Any) -> Path:
+def altered(saved: Path, path: Path, /, **changes: Any) -> Path:
     content = {**torch.load(saved, weights_only=True), **changes}
     torch.save({key: value for key, value in content.items() if value != "gone"}, path)
     return path
@@ -288,7 +386,7 @@ def test_classes_that_do_not_fit_are_refused(saved: Path, tmp_path: Path) -> Non
     "change",
     [
         *({key: "gone"} for key in ("format", "model", "weights", "classes", "preprocess",
-                                    "threshold", "report")),
+                                    "threshold", "report", "saved", "versions")),
         {"format": "one"}, {"model": 5}, {"model": {"arguments": {}}}, {"weights": 5},
         {"classes": 5}, {"preprocess": {"mode": "RGB"}}, {"report": 5},
         {"model": {"name": "MLP", "arguments": {"depth": 3}}},

@@ -170,6 +170,12 @@ def test_cat_covers(tmp_path: Path) -> None:
     assert len(list((tmp_path / "covers").iterdir())) == 6
 
 
+def test_distributed(tmp_path: Path) -> None:
+    run("distributed.py", "--quick", "--out", str(tmp_path))
+    assert json.loads((tmp_path / "result.json").read_text())["processes"] == 1
+    assert Classifier.load(tmp_path / "digits.pt").classes == tuple("0123456789")
+
+
 def test_own_images(tmp_path: Path) -> None:
     said = run("own_images.py", "--quick", "--out", str(tmp_path))
     assert "0 errors" in said

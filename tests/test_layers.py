@@ -14,7 +14,7 @@ SRC = Path(__file__).parents[1] / "src"
 RUNGS = [
     {"errors", "types"},
     {"distributed"},
-    {"_files", "_pictures", "_pixels", "_progress"},
+    {"_device_info", "_files", "_pictures", "_pixels", "_progress"},
     {"_images", "_saved"},
     {"preprocess"},
     {"device"},
@@ -93,6 +93,19 @@ def test_every_module_is_on_a_rung() -> None:
 def test_imports_point_downwards() -> None:
     assert list(own_imports(SRC)), "no import of cnnkit found inside cnnkit: the test is blind"
     assert violations(SRC) == []
+
+
+def test_nothing_but_the_loop_and_its_loader_asks_which_process_it_is() -> None:
+    asking = set()
+    for module, path in own_modules().items():
+        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        for _, name in imports(ast.parse(path.read_text(encoding="utf-8")), package):
+            # Whoever works alone need not know of the others.
+            if ".distributed" in name and name != "cnnkit.distributed.alone":
+                asking.add(module)
+    asking -= {"cnnkit.distributed", "cnnkit.device", "cnnkit._progress"}  # shares, and one bar
+    assert asking, "no module asks: the test is blind"
+    assert {module.rpartition(".")[0] for module in asking} == {"cnnkit.train"}
 
 
 def test_modules_do_not_import_each_other_in_a_circle() -> None:

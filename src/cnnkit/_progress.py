@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from cnnkit.distributed import is_main
+
 __all__ = ["progress_bar"]
 
 
@@ -30,10 +32,11 @@ def progress_bar(
 ) -> Iterator[Bar]:
     """A bar that disappears when it is done; refreshed at most four times a second.
 
+    Of several processes the main one shows it.
     It is shown in a notebook or a terminal, where the extra `progress` is installed. Bytes, of the
     unit "B", are shown as kB, MB or GB.
     """
-    if not enabled or not (_in_notebook() or sys.stderr.isatty()):
+    if not enabled or not (_in_notebook() or sys.stderr.isatty()) or not is_main():
         yield _NoBar()
         return
     try:

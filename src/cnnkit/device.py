@@ -9,15 +9,17 @@ from typing import Any, NamedTuple, SupportsInt, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, DistributedSampler, SequentialSampler
+from torch.utils.data import BatchSampler, SequentialSampler
 
+from cnnkit._device_info import DeviceInfo as DeviceInfo
+from cnnkit._device_info import info_of
 from cnnkit._pixels import scaled
 from cnnkit.distributed import local_rank, share, world_size
 from cnnkit.errors import DataError
 from cnnkit.preprocess import Preprocess
 from cnnkit.types import Augmentation, Batch
 
-__all__ = ["DeviceDataLoader", "default_device", "to_device"]
+__all__ = ["DeviceDataLoader", "DeviceInfo", "default_device", "device_info", "to_device"]
 
 T = TypeVar("T")
 
@@ -38,24 +40,50 @@ class Part(NamedTuple):
     counts: bool = True
 
     @classmethod
-    def of(cls, total: int) -> Part:
+    def of(cls, total: int, usual: int | None = None) -> Part:
         """This process's part of a batch of so many samples.
 
-        Where a small batch has none for it, its first sample stands in, and counts for nothing:
+        Where a small batch has none for it, its first samples stand in, and count for nothing:
         without any the process could not take part in the step.
+
+        Args:
+            total: How many.
+            usual: In the other batches. Where those have two for every process, none is given a
+                single one here, with which batch normalisation cannot train.
         """
-        start, stop = share(total)
-        return cls(stop - start, start, total) if stop > start else cls(1, 0, total, False)
+        least = 2 if 1 < total < 2 * world_size() <= (usual or 0) else 1
+        first, last = share(total // least)
+        start = least * first
+        stop = total if last == total // least > first else least * last
+        if stop > start:
+            return cls(stop - start, start, total)
+        return cls(least, 0, total, False)
 
 
 #: Batches that were read with one call, and the parts in it; None for one whole batch.
 Group: TypeAlias = "tuple[Batch, list[Part] | None]"
 
 
-class StandIn(tuple[Tensor, Tensor]):
-    """A batch that counts for nothing: its samples are those of another process."""
+class Share(tuple[Tensor, Tensor]):
+    """A batch (images, labels) that is a part of one which several processes share.
 
-    __slots__ = ()
+    Attributes:
+        part: Which one.
+    """
+
+    part: Part
+
+    @classmethod
+    def of(cls, images: Tensor, labels: Tensor, part: Part) -> Share:
+        """These samples, which are that part."""
+        made = cls((images, labels))
+        made.part = part
+        return made
+
+
+def stands_in(batch: Batch) -> bool:
+    """Whether a batch counts for nothing, because another process has its samples."""
+    return isinstance(batch, Share) and not batch.part.counts
 
 
 def default_device() -> torch.device:
@@ -71,8 +99,30 @@ def default_device() -> torch.device:
     if torch.accelerator.is_available():
         device = torch.accelerator.current_accelerator()
         if device is not None:
-            return torch.device(device.type, local_rank()) if world_size() > 1 else device
+            if world_size() == 1:
+                return device
+            return torch.device(device.type, local_rank() % torch.accelerator.device_count())
     return torch.device("cpu")
+
+
+def device_info(device: torch.device | str | None = None) -> DeviceInfo:
+    """What a device is, to note beside a run: name, memory, torch, CUDA, threads.
+
+    Args:
+        device: By default the one that a run takes, `default_device()`.
+
+    Returns:
+        `DeviceInfo`, which prints readably.
+
+    Raises:
+        ArgumentError: There is no such device on this machine.
+
+    Example:
+        >>> info = device_info("cpu")
+        >>> info.device, info.threads == torch.get_num_threads()
+        ('cpu', True)
+    """
+    return info_of(default_device() if device is None else torch.device(device))
 
 
 def to_device(obj: T, device: torch.device | str) -> T:
@@ -218,30 +268,50 @@ class DeviceDataLoader:
                 set_epoch(epoch)
         groups: Callable[[int, int], Iterator[Group]] | None = getattr(self.loader, "groups", None)
         if groups is None:
+            self._check_order()
             batches = map(_as_batch, iter(self.loader))
             for _ in islice(batches, start):
                 pass
             return self._prepared(map(self._shared, batches), epoch, start)
         return self._prepared(((_as_batch(b), n) for b, n in groups(epoch, start)), epoch, start)
 
-    def _shared(self, batch: Batch) -> Group:
-        """This process's part of a foreign loader's batch.
+    @property
+    def _gives_shares(self) -> bool:
+        """Whether a foreign loader gives each process samples of its own (`DistributedSampler`)."""
+        return any(hasattr(one, "num_replicas") for one in self._samplers())
+
+    def _samplers(self) -> list[Any]:
+        """Whatever says in which order a foreign loader reads."""
+        held = [getattr(self.loader, name, None) for name in _SAMPLERS]
+        held.append(getattr(held[-1], "sampler", None))
+        return [one for one in held if one is not None]
+
+    def _check_order(self) -> None:
+        """See that a foreign loader gives every process the same batches, or each its own.
 
         Raises:
             DataError: Each process would see another order.
         """
-        if world_size() == 1:
-            return batch, None
-        sampler = getattr(self.loader, "sampler", None)
-        if isinstance(sampler, DistributedSampler):
-            return batch, None  # each process has batches of its own already
-        if isinstance(self.loader, DataLoader) and not isinstance(sampler, SequentialSampler):
+        if world_size() == 1 or self._gives_shares:
+            return
+        plain = (SequentialSampler, Sequence)  # in the order of the data set, or one that is given
+        ordered = [
+            isinstance(one.sampler if type(one) is BatchSampler else one, plain)
+            for one in self._samplers()
+        ]
+        if not all(ordered):
             raise DataError(
-                "several processes train together, and this DataLoader would give each another "
-                "order: use make_loader, or a DataLoader with a DistributedSampler"
+                "several processes train together, and this loader may give each another order: "
+                "use make_loader, a DataLoader with a DistributedSampler, or one that does not "
+                "shuffle"
             )
+
+    def _shared(self, batch: Batch) -> Group:
+        """This process's part of a foreign loader's batch."""
+        if world_size() == 1 or self._gives_shares:
+            return batch, None
         images, labels = batch
-        part = Part.of(len(labels))
+        part = Part.of(len(labels), getattr(self.loader, "batch_size", None))
         rows = slice(part.start, part.start + part.size)
         return (images[rows], labels[rows]), [part]
 
@@ -258,7 +328,8 @@ class DeviceDataLoader:
             ):
                 if self.augment:
                     some = self._augmented(some, epoch, position, part)
-                yield (some, names) if part.counts else StandIn((some, names))
+                whole = part.size == part.total and part.counts
+                yield (some, names) if whole else Share.of(some, names, part)
                 position += 1
 
     def _augmented(self, images: Tensor, epoch: int, position: int, part: Part) -> Tensor:

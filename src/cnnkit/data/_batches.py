@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
+import random
 import signal
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
@@ -80,7 +83,7 @@ class BatchLoader:
     def _from_workers(self, epoch: int, start: int) -> Iterator[Any]:
         # Workers are kept for the next pass, but not shared with one that is still running.
         workers, self._idle = self._idle, None
-        if workers is None:
+        if workers is None or not workers.alive:
             _check_workers_can_start(self.dataset)
             workers = _Workers(self.dataset, self.order, self.num_workers)
         try:
@@ -103,8 +106,14 @@ class _Workers:
             num_workers=number,
             persistent_workers=True,
             generator=self._generator,
-            worker_init_fn=_leave_interrupts_to_the_parent,
+            worker_init_fn=_begin,
         )
+
+    @property
+    def alive(self) -> bool:
+        """Whether nothing has ended them, a signal to all processes of a job, say."""
+        started = getattr(self._loader, "_iterator", None)
+        return all(worker.is_alive() for worker in getattr(started, "_workers", ()))
 
     def batches(self, epoch: int, start: int) -> Iterator[Any]:
         self._sampler.epoch, self._sampler.start = epoch, start
@@ -112,13 +121,23 @@ class _Workers:
         return iter(self._loader)
 
 
-def _leave_interrupts_to_the_parent(_worker: int) -> None:
-    """A Ctrl-C reaches every process of a terminal; the parent finishes its batch, and needs us."""
+def _begin(_worker: int) -> None:
+    """Stay as long as the parent does.
+
+    What asks a whole job to end reaches its group, by a terminal's Ctrl-C or a launcher's SIGTERM;
+    the parent finishes its step, and needs us.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    parent = multiprocessing.parent_process()
+    if parent is not None and not parent.is_alive():
+        # It was killed just now: torch would take whoever adopted us for it, and wait for ever.
+        os._exit(0)
 
 
 class _EpochSampler:
-    """The batches of positions of an epoch, as lists: cheap to send.
+    """The batches of positions of an epoch, as lists, which are cheap to send, each with a seed.
 
     It must not know the loader: in a cycle the workers would live until Python looks for cycles.
     """
@@ -131,9 +150,13 @@ class _EpochSampler:
     def __len__(self) -> int:
         return len(self.order) - self.start
 
-    def __iter__(self) -> Iterator[list[int]]:
-        for positions, _ in self.order.shares(self.epoch)[self.start :]:
-            yield positions.tolist()
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        shares = self.order.shares(self.epoch)
+        for number in range(self.start, len(shares)):
+            positions, part = shares[number]
+            # Of several processes each draws its own.
+            seed = derived_seed(self.order.seed, self.epoch, number, part.start)
+            yield seed, positions.tolist()
 
 
 class _Batches(Dataset[Any]):
@@ -142,7 +165,13 @@ class _Batches(Dataset[Any]):
     def __init__(self, dataset: Any) -> None:
         self.read = _reader(dataset)
 
-    def __getitem__(self, positions: list[int]) -> Any:
+    def __getitem__(self, one: tuple[int, list[int]]) -> Any:
+        seed, positions = one
+        # A transform may draw from any of these: so that what it draws follows from the batch's
+        # place, whichever worker reads it, and in a run that goes on in the middle of an epoch.
+        torch.default_generator.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
         return self.read(torch.tensor(positions))
 
 

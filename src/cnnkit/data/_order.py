@@ -50,8 +50,12 @@ class BatchOrder:
 
     def shares(self, epoch: int) -> list[tuple[Tensor, Part]]:
         """Of each batch of this epoch the positions that are this process's, and which part."""
-        batches = [(positions, Part.of(len(positions))) for positions in self.batches(epoch)]
-        return [(rows[part.start : part.start + part.size], part) for rows, part in batches]
+        batches = self.batches(epoch)
+        parts = [Part.of(len(positions), self.batch_size) for positions in batches]
+        return [
+            (positions[part.start : part.start + part.size], part)
+            for positions, part in zip(batches, parts, strict=True)
+        ]
 
     def __len__(self) -> int:
         full, rest = divmod(self.length, self.batch_size)

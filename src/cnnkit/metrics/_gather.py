@@ -51,6 +51,7 @@ class DetailTally:
         self.max_mistakes = max_mistakes
         self.samples = 0
         self.indices_into: IndicesInto = "loader"
+        self._placed = False
         self._logits: list[Tensor] = []
         self._labels: list[Tensor] = []
         self._rows = 0
@@ -72,15 +73,19 @@ class DetailTally:
         if self._rows * self.num_classes >= _LOGITS_AT_ONCE:
             self._look()
 
-    def place(self, order: Tensor | None) -> None:
+    def place(self, order: Tensor | None, into: IndicesInto = "dataset") -> None:
         """Say where each sample that came stands in the data set, int64 (N,), so far as is known.
 
         An order of another length than what came is not theirs, and not used.
+
+        Args:
+            order: Of all samples so far.
+            into: "loader" where several processes have looked at parts of one.
         """
         self._look()
         if order is not None and len(order) == self.samples:
             self._mistakes = replace(self._mistakes, index=order[self._mistakes.index])
-            self.indices_into = "dataset"
+            self.indices_into, self._placed = into, True
 
     def details(
         self, paths_of: Callable[[Sequence[int]], list[str] | None] | None = None
@@ -119,12 +124,11 @@ class DetailTally:
         other._look()
         both = self._empty()
         theirs = other._mistakes
-        known = {part.indices_into for part in (self, other) if part.samples}
+        known = {(part.indices_into, part._placed) for part in (self, other) if part.samples}
         if len(known) > 1:
             raise ArgumentError("the indices of these tallies count different things: place both")
-        if known == {"dataset"}:
-            both.indices_into = "dataset"
-        else:  # the others came after these
+        both.indices_into, both._placed = next(iter(known), ("loader", False))
+        if not both._placed:  # the others came after these
             theirs = replace(theirs, index=theirs.index + self.samples)
         both.samples = self.samples + other.samples
         both._ranks = self._ranks + other._ranks

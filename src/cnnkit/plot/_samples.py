@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cnnkit.data._foreign import classes_of, read_sample
 from cnnkit.device import DeviceDataLoader
+from cnnkit.distributed import alone
 from cnnkit.errors import ArgumentError, DataError
 from cnnkit.plot._tiles import at_most
 from cnnkit.preprocess import Preprocess
@@ -175,7 +176,8 @@ def _of_loader(source: Iterable[Any], number: int, seed: int | None) -> Samples:
     loader = source if isinstance(source, DeviceDataLoader) else DeviceDataLoader(source, "cpu")
     epoch = loader.epoch
     try:
-        batch = next(iter(loader), None)
+        with alone():  # of several processes, a picture shows a whole batch
+            batch = next(iter(loader), None)
     finally:
         loader.set_epoch(epoch)
     if batch is None:

@@ -198,7 +198,9 @@ def load_checkpoint(
 
     Example:
         >>> import tempfile
+        >>> import torch
         >>> from cnnkit import data, models
+        >>> from cnnkit.train import fit
         >>> ds = data.ArrayDataset(torch.zeros(8, 8, 8, dtype=torch.uint8), [0, 1] * 4)
         >>> loader, folder = data.make_loader(ds, 4, device="cpu"), tempfile.mkdtemp()
         >>> model = models.MLP(2, image_size=8)

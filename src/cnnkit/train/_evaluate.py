@@ -17,6 +17,7 @@ from cnnkit.train._compute import Compute, Precision, resolve_precision
 from cnnkit.train._count import count
 from cnnkit.train._loss import default_loss, module_of, number_of_classes
 from cnnkit.train._meeting import as_device_loader, meet, own_threshold, trained_on
+from cnnkit.train._parallel import same_weights
 from cnnkit.train._positions import in_known_order, paths_of
 from cnnkit.types import LossFunction
 
@@ -36,7 +37,8 @@ def evaluate(
     """Loss, accuracy, the figures of each class and the mistakes, exact over all samples.
 
     The model is moved to the loader's device, run in eval mode without gradients, and its mode is
-    put back.
+    put back. Of several processes, each looks at its share with the main one's weights, and all
+    return the same report.
 
     Args:
         model: Any module that returns logits (N, C), or (N,) with one logit a sample.
@@ -73,6 +75,7 @@ def evaluate(
     classes = meet(model=trained_on(model), loader=wrapped)
     rule = _rule(model, classes or ("0", "1"), threshold, positive)
     model.to(wrapped.device)
+    same_weights(model)
     loss_function = module_of(loss or default_loss(model), wrapped.device)
     details: DetailTally | None = None
 
@@ -88,7 +91,7 @@ def evaluate(
             )
         details.add(logits, labels)
 
-    batches, order = in_known_order(wrapped)
+    batches, places = in_known_order(wrapped)
     compute = Compute(wrapped.device, precision=resolve_precision(precision, wrapped.device))
     with compute.autocast():
         tally = count(
@@ -101,7 +104,7 @@ def evaluate(
             after_batch=note,
         )
     if details is not None:
-        details.place(order())
+        details.place(*places())
     # Of several processes, each has looked at its share; `count` refuses a loader without batches.
     looked = reduce(add, [part for part in gather(details) if part is not None])
     totals = tally.totals()

@@ -27,7 +27,7 @@ class TrainFigures:
         self.weights: list[float | Tensor] = []
         self.tally: Tally | None = None
         self.earlier: Tensor | None = None  # counts of the batches before a resumed run went on
-        self.last_logits: Tensor | None = None
+        self.last: tuple[Tensor, Tensor] | None = None  # logits and labels
 
     def add(
         self, loss: float | Tensor, weight: float | Tensor, logits: Tensor | None, labels: Tensor
@@ -38,10 +38,8 @@ class TrainFigures:
         if logits is not None:
             if self.tally is None:
                 self.tally = Tally(number_of_classes(logits), threshold=self.threshold)
-            self.last_logits = logits.detach()
-            if isinstance(weight, float) and weight == 0:
-                return  # the samples of another process
-            self.tally.add_predictions(self.last_logits, labels)
+            self.last = logits.detach(), labels
+            self.tally.add_predictions(self.last[0], labels)
 
     def row(self) -> dict[str, float]:
         """`train_loss`, and `train_acc` where the batches gave logits: sums over the samples."""
@@ -57,11 +55,11 @@ class TrainFigures:
             figures["train_acc"] = int(matrix.diagonal().sum()) / int(matrix.sum())
         return figures
 
-    def first_unsound(self) -> int | None:
-        """The first batch whose loss was no number, among those that weigh something."""
+    def first_unsound(self) -> tuple[float, int] | None:
+        """The first loss that was no number, of batches that weigh something, and which it was."""
         losses, weights = self._read()
         bad = (~losses.isfinite() & (weights != 0)).nonzero()
-        return int(bad[0]) if len(bad) else None
+        return (float(losses[bad[0]]), int(bad[0]) + 1) if len(bad) else None
 
     def state_dict(self) -> dict[str, Any]:
         """Everything added so far."""

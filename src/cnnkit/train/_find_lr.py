@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from cnnkit._progress import Bar, progress_bar
 from cnnkit.device import DeviceDataLoader
-from cnnkit.distributed import all_reduce_sum, is_main
+from cnnkit.distributed import all_reduce_sum
 from cnnkit.errors import ArgumentError, DataError, ModelError, TrainingError
 from cnnkit.train._compute import Compute, Precision, by_rule, resolve_precision
 from cnnkit.train._figures import TrainFigures
@@ -117,7 +117,7 @@ def find_lr(
         lrs = [lowest * (highest / lowest) ** (i / (steps - 1)) for i in range(steps)]
         with (
             compute.applied(trial),
-            progress_bar(steps, "find_lr", progress and is_main()) as bar,
+            progress_bar(steps, "find_lr", progress) as bar,
         ):
             losses = _Trial(updates, lrs, bar).run(step, twin, compute)
     return curve_of(lrs[: len(losses)], losses)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -10,7 +9,7 @@ from torch import nn
 
 from cnnkit.device import DeviceDataLoader
 from cnnkit.distributed import broadcast, is_main, world_size
-from cnnkit.errors import ArgumentError, CnnkitWarning, NotFoundError
+from cnnkit.errors import ArgumentError, NotFoundError
 from cnnkit.train import _settings
 from cnnkit.train._callbacks import Callback, Callbacks
 from cnnkit.train._checkpoint import CheckpointFolder, Keep
@@ -30,7 +29,9 @@ from cnnkit.train._parallel import with_sync_batchnorm
 from cnnkit.train._run import OnCheckpointError, Parts, Run
 from cnnkit.train._schedules import SchedulerChoice, make_schedule
 from cnnkit.train._tune import faster_format
+from cnnkit.train._untouched import untouched
 from cnnkit.train._update import Updates
+from cnnkit.train._warn import warn
 from cnnkit.train._watch import shared_samples
 from cnnkit.types import LossFunction, PathLike
 
@@ -141,6 +142,7 @@ def fit(
     best weights are in the model, and `history.stop_reason` says why. A second Ctrl-C raises.
 
     Example:
+        >>> import torch
         >>> from cnnkit import data, models
         >>> images = (torch.rand(64, 8, 8) * 255).to(torch.uint8)
         >>> ds = data.ArrayDataset(images, [0, 1] * 32)
@@ -150,6 +152,8 @@ def fit(
         ([1, 2], 'finished')
     """
     _check_numbers(epochs, accumulate, checkpoint_every, clip_norm)
+    if checkpoint_every is not None and checkpoint_dir is None:
+        raise ArgumentError(f"checkpoint_every={checkpoint_every} needs a checkpoint_dir")
     _check_choice("memory_format", memory_format, get_args(MemoryFormat))
     _check_choice("on_checkpoint_error", on_checkpoint_error, get_args(OnCheckpointError))
     checkpoints = None if checkpoint_dir is None else CheckpointFolder(checkpoint_dir, keep)
@@ -191,7 +195,10 @@ def fit(
     compute = Compute(
         train.device,
         precision=resolve_precision(precision, train.device),
-        memory_format=_format(memory_format, model, loss_function, train, precision, saved),
+        # Each process would time for itself, and the gradients of two formats do not add up.
+        memory_format=broadcast(
+            _format(memory_format, model, loss_function, train, precision, saved)
+        ),
         compile=compile,
     )
     run = Run(
@@ -227,7 +234,7 @@ def fit(
     if val is not None:
         run.watch.shared(shared_samples(train.dataset, val.dataset), _length_of(val.dataset))
     run.go(saved)
-    remember(model, classes, train)
+    remember(model, classes, train.preprocess)
     return history
 
 
@@ -244,20 +251,18 @@ def _saved(checkpoints: CheckpointFolder | None, resume: bool | str) -> dict[str
         if resume:
             raise ArgumentError(f"resume={resume!r} needs the checkpoint_dir of the run to go on")
         return None
-    checkpoints.clear_leftovers()
-    if not resume:
-        if list(checkpoints):
-            raise ArgumentError(
-                f"{checkpoints.folder} holds the checkpoints of a run: go on with it by "
-                'resume=True (or "auto"), or name another checkpoint_dir'
-            )
-        return None
+    if not resume and list(checkpoints):
+        raise ArgumentError(
+            f"{checkpoints.folder} holds the checkpoints of a run: go on with it by "
+            'resume=True (or "auto"), or name another checkpoint_dir'
+        )
     saved = checkpoints.newest()
     if saved is None and resume is True:
         raise NotFoundError(
             f"there is no checkpoint in {checkpoints.folder} to go on from: "
             'resume="auto" starts afresh where there is none'
         )
+    checkpoints.prepare()
     return saved
 
 
@@ -283,11 +288,9 @@ def _check_settings(
         )
     different = _settings.differences(saved["settings"]["environment"], environment)
     if different:
-        warnings.warn(
+        warn(
             f"the run goes on elsewhere ({'; '.join(different)}): its figures may differ in their "
-            "last digits from those of an uninterrupted run",
-            CnnkitWarning,
-            stacklevel=3,
+            "last digits from those of an uninterrupted run"
         )
 
 
@@ -307,10 +310,11 @@ def _format(
     resolved = resolve_precision(precision, train.device)
     if choice == "auto":
         return by_rule(model, train.device, resolved)
-    batch = next(iter(train.batches(0)))
-    return faster_format(
-        model, lambda trial: make_step(trial, loss, None), batch, train.device, resolved
-    )
+    with untouched(train) as twin:
+        batch = next(iter(twin.batches(0)))
+        return faster_format(
+            model, lambda trial: make_step(trial, loss, None), batch, train.device, resolved
+        )
 
 
 def _check_numbers(

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from typing_extensions import Self
 
 from cnnkit._files import atomic_path
-from cnnkit.errors import SavedFileError
+from cnnkit.errors import ArgumentError, SavedFileError
 from cnnkit.types import PathLike
 
 __all__ = ["History", "Row", "StopReason"]
@@ -155,6 +155,18 @@ class History:
 def is_sound(row: Row) -> bool:
     """Whether every figure of the row is a number, neither nan nor infinite."""
     return all(math.isfinite(value) for value in row.values())
+
+
+def as_numbers(row: Row) -> Row:
+    """The figures as Python's own numbers, where a callback added a tensor or one of numpy's.
+
+    Raises:
+        ArgumentError: One is no number.
+    """
+    try:
+        return {n: v if type(v) in (int, float) else float(v) for n, v in row.items()}
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ArgumentError(f"the figures of an epoch must be numbers, received {row}") from error
 
 
 def default_mode(monitor: str | None) -> Literal["min", "max"]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from cnnkit.errors import ArgumentError
 from cnnkit.train._history import History, is_sound
 
-__all__ = ["Kept"]
+__all__ = ["Kept", "weights_are_numbers"]
 
 
 class Kept:
@@ -61,8 +64,21 @@ class Kept:
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Take over what another run kept."""
         self.epoch = saved["epoch"]
-        for name, tensor in self.weights.items():
-            tensor.copy_(saved["weights"][name])
+        for name, value in saved["weights"].items():
+            mine = self.weights.get(name)
+            self.weights[name] = mine.copy_(value) if isinstance(mine, Tensor) else value
 
-    def _copy(self) -> dict[str, Tensor]:
-        return {name: t.detach().clone() for name, t in self.model.state_dict().items()}
+    def _copy(self) -> dict[str, Any]:
+        return {
+            # Besides tensors there is what a module's `get_extra_state` returns.
+            name: one.detach().clone() if isinstance(one, Tensor) else copy.deepcopy(one)
+            for name, one in self.model.state_dict().items()
+        }
+
+
+def weights_are_numbers(model: nn.Module) -> bool:
+    """Whether no weight that is trained is nan or infinite."""
+    weights = [p.detach() for p in model.parameters() if p.requires_grad and p.numel()]
+    # The largest size is nan or infinite if any is; a sum of squares might overflow.
+    sizes = torch._foreach_norm(weights, float("inf")) if weights else []
+    return all(math.isfinite(size) for size in torch.stack(list(sizes)).tolist()) if sizes else True

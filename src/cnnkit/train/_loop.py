@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from cnnkit.device import StandIn
-from cnnkit.distributed import any_of_us, gather
+from cnnkit.device import stands_in
+from cnnkit.distributed import alone, any_of_us, gather
 from cnnkit.errors import ModelError, TrainingError
 from cnnkit.models._base import evaluating, hook_overridden
 from cnnkit.train._count import count
 from cnnkit.train._figures import TrainFigures
-from cnnkit.train._loss import check_outputs, guarded_loss
+from cnnkit.train._loss import check_outputs, guarded_loss, may_weigh_nothing
 from cnnkit.train._meeting import (
     own_threshold as own_threshold,
 )  # moved; helpers still import it here
@@ -73,12 +73,13 @@ def train_epoch(
         with autocast:
             loss, logits, weight = step(batch)
         value, weight = _read(loss), _read(weight)
-        if isinstance(batch, StandIn):
-            value, weight = 0.0, 0.0
-        elif weight == 0:  # class weights or ignored labels left nothing of this batch: 0 / 0
-            value, loss = 0.0, 0 * (loss if logits is None else logits).sum()
-        if any_of_us(isinstance(value, float) and not math.isfinite(value)):
-            raise UnsoundLossError(float(value))
+        other = stands_in(batch)
+        if other or (isinstance(weight, (int, float)) and weight == 0):
+            # The samples of another process, or such that nothing is left of it: 0 / 0.
+            value, weight, loss = 0.0, 0 * weight, 0 * (loss if logits is None else logits).sum()
+        if other:
+            logits = None
+        _check_sound(value)
         stepped = updates.add(loss, weight)
         figures.add(value, weight, logits, batch[1])
         after_batch()
@@ -87,15 +88,29 @@ def train_epoch(
     return not (updates.finish() and after_step())
 
 
+def _check_sound(value: float | Tensor) -> None:
+    """Stop where a loss that can be read is no number, in whichever process.
+
+    Raises:
+        UnsoundLossError: It is none.
+    """
+    own = value if isinstance(value, float) and not math.isfinite(value) else None
+    if any_of_us(own is not None):
+        raise UnsoundLossError(next(one for one in gather(own) if one is not None))
+
+
 def make_step(model: nn.Module, loss: LossFunction, classes: tuple[str, ...] | None) -> Step:
     """How a batch becomes a loss: the model's own `training_step`, or forward and `loss`."""
     num_classes = None if classes is None else len(classes)
+    careful = may_weigh_nothing(loss)
 
     def step(batch: Batch) -> tuple[Tensor, Tensor | None, float | Tensor]:
         images, labels = batch
         logits = model(images)
         check_outputs(logits, labels, num_classes)
         value, weight = guarded_loss(loss, logits, labels)
+        if careful and isinstance(weight, Tensor):
+            weight = weight.item()  # waits for an accelerator: a batch that weighs 0 is left out
         return value, logits, weight
 
     def own_step(batch: Batch) -> tuple[Tensor, Tensor | None, float | Tensor]:
@@ -135,9 +150,13 @@ def validate(
     classes: tuple[str, ...] | None,
     *,
     threshold: float | None = None,
+    gives_shares: bool = False,
     after_batch: Callable[[Tensor, Tensor], object],
 ) -> tuple[dict[str, float], Tensor | None]:
     """Figures on the validation set: exact sums, or those of the model's own hooks as given.
+
+    Of several processes each counts its share. Hooks are given whole batches, by each process all
+    of them, unless the loader `gives_shares` of its own.
 
     Returns:
         The figures, and the matrix of counts where the logits were seen.
@@ -147,8 +166,12 @@ def validate(
         own_step: Any = getattr(model, _VALIDATION[0])
         own_end: Any = getattr(model, _VALIDATION[1])
         with evaluating(model):
-            mine = [own_step(batch) for batch in batches if not isinstance(batch, StandIn)]
-        outputs = [output for some in gather(mine) for output in some]
+            if gives_shares:
+                mine = [own_step(batch) for batch in batches]
+                outputs = [output for some in gather(mine) for output in some]
+            else:  # what becomes of a batch's figures only the model knows: no batch is shared
+                with alone():
+                    outputs = [own_step(batch) for batch in batches]
         result: Mapping[str, Any] = own_end(outputs)
         return {name: float(torch.as_tensor(value)) for name, value in result.items()}, None
     totals = count(

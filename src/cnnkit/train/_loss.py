@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from cnnkit.errors import ArgumentError, DataError, ModelError
 from cnnkit.types import LossFunction
 
-__all__ = ["check_outputs", "denominator", "guarded_loss"]
+__all__ = ["check_outputs", "denominator", "guarded_loss", "may_weigh_nothing"]
 
 
 _REDUCED = (torch.bfloat16, torch.float16)
@@ -36,6 +36,13 @@ def denominator(loss: LossFunction | None, labels: Tensor) -> float | Tensor:
         weights = loss.weight.index_select(0, labels)
         counts = weights if counts is None else weights * counts
     return labels.shape[0] if counts is None else counts.sum()
+
+
+def may_weigh_nothing(loss: LossFunction) -> bool:
+    """Whether the loss may leave out all samples of a batch, whose mean is then 0 / 0."""
+    if not isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)):
+        return False
+    return loss.ignore_index >= 0 or (loss.weight is not None and bool((loss.weight == 0).any()))
 
 
 def guarded_loss(

@@ -77,9 +77,11 @@ def meet(**named: TrainedOn | DeviceDataLoader | None) -> tuple[str, ...] | None
     return next(iter(with_classes.values()), None)
 
 
-def remember(model: nn.Module, classes: tuple[str, ...] | None, loader: DeviceDataLoader) -> None:
+def remember(
+    model: nn.Module, classes: tuple[str, ...] | None, preprocess: Preprocess | None
+) -> None:
     """Note on the model what it was trained on, for `evaluate` and `Classifier` to compare."""
-    setattr(model, _REMEMBERED, TrainedOn(classes, loader.preprocess))
+    setattr(model, _REMEMBERED, TrainedOn(classes, preprocess))
 
 
 def trained_on(model: nn.Module) -> TrainedOn | None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from cnnkit.distributed import together, world_size
+from cnnkit.distributed import same_on_all, together, world_size
 from cnnkit.errors import ArgumentError
 from cnnkit.train._loop import Step
 from cnnkit.types import Batch
 
-__all__ = ["parallel", "with_sync_batchnorm"]
+__all__ = ["parallel", "same_weights", "with_sync_batchnorm"]
 
 
 class _Stepper(nn.Module):
@@ -31,17 +29,21 @@ class _Stepper(nn.Module):
         return self._step(batch)
 
 
-def parallel(step: Step, model: nn.Module, device: torch.device) -> Step:
+def same_weights(model: nn.Module) -> None:
+    """Make weights and buffers what they are in the main process."""
+    same_on_all([*model.parameters(), *model.buffers()])
+
+
+def parallel(step: Step, model: nn.Module) -> Step:
     """The same step, with the gradients averaged over all processes; alone, the step itself.
 
     The weights of the main process become those of all.
     """
     if world_size() == 1:
         return step
-    stepper = _Stepper(model, step)
-    options: dict[str, Any] = {"device_ids": [device.index]} if device.type == "cuda" else {}
     with together():
-        wrapped = DistributedDataParallel(stepper, **options)
+        # The first step shows which parameters are not used, instead of failing because of them.
+        wrapped = DistributedDataParallel(_Stepper(model, step), static_graph=True)
 
     def together_step(batch: Batch) -> tuple[Tensor, Tensor | None, float | Tensor]:
         with together():

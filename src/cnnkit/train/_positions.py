@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,7 +13,9 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from cnnkit.data._batches import BatchLoader
 from cnnkit.data._view import DatasetView
-from cnnkit.device import DeviceDataLoader
+from cnnkit.device import DeviceDataLoader, Part, Share
+from cnnkit.distributed import world_size
+from cnnkit.metrics._details import IndicesInto
 from cnnkit.types import Batch
 
 __all__ = ["in_known_order", "paths_of"]
@@ -21,21 +23,65 @@ __all__ = ["in_known_order", "paths_of"]
 
 def in_known_order(
     loader: DeviceDataLoader,
-) -> tuple[Iterable[Batch], Callable[[], Tensor | None]]:
-    """The next pass over a loader, and what tells its order afterwards.
+) -> tuple[Iterable[Batch], Callable[[], Places]]:
+    """The next pass over a loader, and what tells afterwards where its samples stand.
 
     A loader of `make_loader` knows its order. A `DataLoader` of a data set with positions is asked
     which it will read, and they are read then. Of anything else the order is not known.
 
     Returns:
-        The batches; and a function that gives the position in the data set of each sample that
-        came, int64 (N,), or None where that is not known.
+        The batches; and a function that gives the places of the samples that came.
     """
+    batches, order = _with_order(loader)
+    if world_size() == 1 or loader._gives_shares:
+        return batches, lambda: Places(order(), "dataset")
+    came = _Came()
+
+    def places() -> Places:
+        in_loader, whole = came.places(), order()
+        if whole is None or len(whole) != came.total:
+            return Places(in_loader, "loader")
+        return Places(whole[in_loader], "dataset")
+
+    return came.noted(batches), places
+
+
+class Places(NamedTuple):
+    """Where samples stand, int64 (N,), or None where that is not known; and in what."""
+
+    positions: Tensor | None
+    into: IndicesInto
+
+
+class _Came:
+    """Notes which of the loader's samples came to this process, of several."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._rows: list[Tensor] = []
+
+    def noted(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            number = len(batch[1])
+            part = batch.part if isinstance(batch, Share) else Part(number, 0, number)
+            if part.counts:
+                first = self.total + part.start
+                self._rows.append(torch.arange(first, first + part.size))
+            self.total += part.total
+            yield batch
+
+    def places(self) -> Tensor:
+        return torch.cat([torch.empty(0, dtype=torch.int64), *self._rows])
+
+
+def _with_order(
+    loader: DeviceDataLoader,
+) -> tuple[Iterable[Batch], Callable[[], Tensor | None]]:
+    """The next pass, and what tells its order afterwards, int64 (N,), where that is known."""
     inner: Any = loader.loader
     if isinstance(inner, BatchLoader):
-        shares = inner.order.shares(loader.epoch)
-        rows = [positions for positions, part in shares if part.counts]
-        return loader, lambda: torch.cat(rows) if rows else None
+        epoch = loader.epoch
+        return loader, lambda: torch.cat(inner.order.batches(epoch))
     if not _is_plain(inner):
         return loader, lambda: None
     drawn = _DrawnFirst(inner)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from cnnkit._progress import Bar, progress_bar
 from cnnkit.device import DeviceDataLoader
 from cnnkit.distributed import (
+    alone,
     any_of_us,
     broadcast,
     gather,
@@ -23,21 +22,23 @@ from cnnkit.distributed import (
     same_on_all,
     world_size,
 )
-from cnnkit.errors import CnnkitWarning, DataError, TrainingError
+from cnnkit.errors import DataError, TrainingError
 from cnnkit.models._base import hook_overridden
 from cnnkit.train._callbacks import Callbacks
 from cnnkit.train._checkpoint import CheckpointFolder, Position
 from cnnkit.train._compute import Compute
 from cnnkit.train._figures import TrainFigures
-from cnnkit.train._history import History, Row, epoch_line
-from cnnkit.train._interrupt import Interrupt, interruptible
-from cnnkit.train._kept import Kept
+from cnnkit.train._history import History, Row, StopReason, as_numbers, epoch_line
+from cnnkit.train._interrupt import Interrupt, interruptible, is_lost_worker
+from cnnkit.train._kept import Kept, weights_are_numbers
 from cnnkit.train._loop import Step, UnsoundLossError, train_epoch, validate
 from cnnkit.train._meeting import own_threshold
-from cnnkit.train._parallel import parallel
+from cnnkit.train._out_of_memory import is_out_of_memory, out_of_memory
+from cnnkit.train._parallel import parallel, same_weights
 from cnnkit.train._random import put_back, random_states, seeded
 from cnnkit.train._schedules import Schedule
 from cnnkit.train._state import TrainState
+from cnnkit.train._untouched import generators_of
 from cnnkit.train._update import Updates
 from cnnkit.train._watch import Spread, Watch, dead_units
 from cnnkit.types import Batch, LossFunction
@@ -90,6 +91,7 @@ class Run:
     """A run: it begins, or goes on where a checkpoint was written, and ends in one of few ways."""
 
     def __init__(self, parts: Parts, history: History, epochs: int) -> None:
+        same_weights(parts.model)  # those that the main process began with
         self.parts, self.history = parts, history
         optimizer, schedule = parts.updates.optimizer, parts.schedule
         self.state = TrainState(parts.model, optimizer, schedule.scheduler, history, epochs)
@@ -100,7 +102,12 @@ class Run:
         self.interrupt = Interrupt()
         self.step = parts.step
         self.epoch: _Epoch | None = None  # None between two epochs
+        self.cut: StopReason | None = None  # an interrupt that every process knows of
         self._saved_at = 0
+        self._validating = False
+        self._generators: list[Any] = []  # that loaders and transforms bring; only checkpoints ask
+        if parts.checkpoints is not None:
+            self._generators = [*generators_of(parts.train), *generators_of(parts.val)]
 
     def go(self, saved: dict[str, Any] | None) -> History:
         """Train to the end, from the beginning or from a checkpoint.
@@ -117,39 +124,42 @@ class Run:
             try:
                 if saved is not None:
                     self._take_over(saved)
-                self.step = parallel(parts.step, parts.model, self.device)
+                self.step = parallel(parts.step, parts.model)
                 parts.callbacks.fit_start(state)
-                if parts.evaluate_first and saved is None:
+                if saved is not None:  # and nothing of what came before is to be seen
+                    self._put_back(saved["random"][rank()])
+                elif parts.evaluate_first:
                     self._end_epoch({"epoch": 0}, time.perf_counter(), state.lr)
-                first = state.epoch + (self.epoch is None)
-                for number in range(first, state.epochs + 1):
-                    if state.stop_reason is not None:
+                while self.epoch is not None or self._another_epoch():
+                    if not self._one_epoch():
                         break
-                    self._one_epoch(number)
             except _AskedToStopError:
-                state.stop_reason = self.interrupt.reason
+                self.cut = self.interrupt.reason
             except UnsoundLossError as error:
-                self._unsound(error.value, state.batch + 1)
+                self._unsound("loss", error.value, state.batch + 1)
             except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
-                    raise
-                self.kept.restore(within_epoch=True, unsound=True)
-                raise TrainingError(self._out_of_memory()) from error
+                self._failed(error)
+            finally:
+                self.step = parts.step  # lets go of the gradients, which other training would miss
             self._finish()
         return self.history
 
-    def _one_epoch(self, number: int) -> None:
+    def _another_epoch(self) -> bool:
+        state = self.state
+        return state.epoch < state.epochs and state.stop_reason is None and self.cut is None
+
+    def _one_epoch(self) -> bool:
+        """Train an epoch, or what is left of one; whether it came to its end."""
         parts, state = self.parts, self.state
         if self.epoch is None:
-            state.epoch, state.batch = number, 0
-            random = random_states(self.device) if parts.checkpoints is not None else None
-            figures = TrainFigures(self.threshold)
-            self.epoch = _Epoch(figures, state.lr, time.perf_counter(), random)
+            state.epoch, state.batch = state.epoch + 1, 0
+            started, rate = time.perf_counter(), state.lr
             parts.callbacks.epoch_start(state)
+            self.epoch = _Epoch(TrainFigures(self.threshold), rate, started, self._random_states())
         parts.model.train()
         epoch = self.epoch
         with progress_bar(
-            _length(parts.train), f"epoch {number}/{state.epochs}", parts.progress and is_main()
+            _length(parts.train), f"epoch {state.epoch}/{state.epochs}", parts.progress
         ) as bar:
             bar.update(state.batch)
             whole = train_epoch(
@@ -163,22 +173,25 @@ class Run:
             )
         if not epoch.figures.losses:
             raise DataError("the training loader yielded no batch: there is nothing to train on")
-        bad = epoch.figures.first_unsound()
-        if any_of_us(bad is not None):
-            self._unsound(math.nan, 1 if bad is None else bad + 1)
+        bad = [one for one in gather(epoch.figures.first_unsound()) if one is not None]
+        if bad:
+            self._unsound("loss", *min(bad, key=lambda one: one[1]))
+        elif whole and any_of_us(not weights_are_numbers(parts.model)):
+            self._unsound("weights", math.nan, state.batch)
         elif whole:
-            row: Row = {"epoch": number, **epoch.figures.row()}
+            row: Row = {"epoch": state.epoch, **epoch.figures.row()}
             self._end_epoch(row, epoch.started, epoch.rate)
+        return self.epoch is None
 
     def _batches(self, epoch: _Epoch) -> Iterator[Batch]:
         """The batches of this epoch that are not done yet."""
         start = self.state.batch
         if epoch.resumed is not None and epoch.random is not None and start:
             # A foreign loader draws its order when it is asked for its first batch.
-            put_back(epoch.random, self.device)
+            self._put_back(epoch.random)
         batches = self.parts.train.batches(self.state.epoch - 1, start)
         if epoch.resumed is not None:
-            put_back(epoch.resumed, self.device)  # after the loader was asked, which may draw
+            self._put_back(epoch.resumed)  # after the loader was asked, which may draw
             epoch.resumed = None
         return batches
 
@@ -186,9 +199,7 @@ class Run:
         self.state.batch += 1
         bar.update()
         if self.state.step == 0 and self.state.batch == 1 and self.epoch is not None:
-            logits = self.epoch.figures.last_logits
-            if logits is not None:
-                self.watch.first_batch(self.parts.model, logits)
+            self.watch.first_batch(self.parts.model, self.parts.loss, self.epoch.figures.last)
 
     def _after_step(self) -> bool:
         """After an optimiser step: whether the run must end here."""
@@ -199,31 +210,31 @@ class Run:
             return True
         if parts.checkpoint_every and state.step - self._saved_at >= parts.checkpoint_every:
             self._save()
-        return any_of_us(state.stop_reason == "not_saved")
+        return state.stop_reason == "not_saved"
 
     def _asked_to_stop(self) -> bool:
         """Whether Ctrl-C or SIGTERM came, to any of the processes."""
         if not any_of_us(self.interrupt.reason is not None):
             return False
         reasons = [reason for reason in gather(self.interrupt.reason) if reason is not None]
-        self.interrupt.reason = self.state.stop_reason = reasons[0]
+        self.interrupt.reason = self.cut = reasons[0]
         return True
 
     def _end_epoch(self, row: Row, started: float, rate: float) -> None:
         """Validate, record, and let everything know that an epoch has ended."""
         parts, state = self.parts, self.state
+        same_on_all(parts.model.buffers())  # each process has normalised its own share
         if parts.val is not None:
-            if self.epoch is not None and parts.checkpoints is not None:
-                self.epoch.resumed = random_states(self.device)  # where an interrupt goes back to
+            if self.epoch is not None:
+                self.epoch.resumed = self._random_states()  # where an interrupt goes back to
             row.update(self._validate(parts.val))
-        elif self.epoch is not None and self.epoch.figures.last_logits is not None:
-            spread = Spread()
-            spread.see(self.epoch.figures.last_logits)
-            self.watch.outputs(spread, None)
+        elif self.epoch is not None:
+            self.watch.training(self.epoch.figures.last)
         row.update(lr=rate, seconds=time.perf_counter() - started)
         self.history.rows.append(row)
         self.epoch = None
         parts.callbacks.epoch_end(state)
+        row.update(as_numbers(row))  # a callback may have added others, which no checkpoint takes
         self.kept.look()
         if row["epoch"]:
             parts.schedule.after_epoch(self.history)
@@ -231,20 +242,19 @@ class Run:
         self.watch.after_epoch(self.history, state.epochs)
         if row["epoch"]:
             self._save()
-            state.stop_reason = broadcast(state.stop_reason)  # the main process writes
-            if state.stop_reason is None:
-                self._asked_to_stop()
+            self._asked_to_stop()
 
     def _validate(self, val: DeviceDataLoader) -> dict[str, float]:
         parts, spread = self.parts, Spread()
-        same_on_all(parts.model.buffers())  # each process has normalised its own share
-        last: list[Batch] = []
+        first: list[Batch] = []
+        self._validating = True
+        may_stop = world_size() == 1  # of several, each may be at another batch
 
         def watched(batches: Iterable[Batch]) -> Iterator[Batch]:
             for batch in batches:
-                if world_size() == 1 and self.interrupt.reason is not None:
-                    raise _AskedToStopError  # of several, each may be at another batch
-                last[:] = [batch]
+                if may_stop and self.interrupt.reason is not None:
+                    raise _AskedToStopError
+                first[:] = first or [batch]
                 yield batch
 
         with parts.compute.autocast():
@@ -254,11 +264,13 @@ class Run:
                 parts.loss,
                 parts.classes,
                 threshold=self.threshold,
+                gives_shares=val._gives_shares,
                 after_batch=spread.see,
             )
             if matrix is not None and self.state.epoch:  # before training it would mean nothing
-                dead = dead_units(parts.model, last[0][0]) if spread.constant else None
-                self.watch.validation(matrix, spread, dead)
+                dead = dead_units(parts.model, first[0][0]) if spread.constant else None
+                self.watch.validation(matrix, spread, dead, self.state)
+        self._validating = False
         return figures
 
     def _tell(self, row: Row) -> None:
@@ -268,23 +280,25 @@ class Run:
             return
         # The row before any training has no training figures, which such a hook would print.
         if hook_overridden(model, "epoch_end") and row["epoch"]:
-            model.epoch_end(int(row["epoch"]), dict(row))  # type: ignore[operator]
+            with alone():
+                model.epoch_end(int(row["epoch"]), dict(row))  # type: ignore[operator]
         elif self.parts.progress:
             print(epoch_line(row, self.state.epochs), flush=True)  # noqa: T201
 
-    def _unsound(self, value: float, batch: int) -> None:
-        """The loss is no number: note it and end the run."""
+    def _unsound(self, what: Literal["loss", "weights"], value: float, batch: int) -> None:
+        """The loss or the weights are no numbers: note it and end the run."""
         state = self.state
         started = time.perf_counter() if self.epoch is None else self.epoch.started
         seconds = time.perf_counter() - started
         self.history.rows.append(
             {"epoch": state.epoch, "train_loss": value, "lr": state.lr, "seconds": seconds}
         )
-        self._tell(self.history.rows[-1])
+        if self.parts.progress and is_main():
+            print(epoch_line(self.history.rows[-1], state.epochs), flush=True)  # noqa: T201
         self.watch.say(
             "unsound",
-            f"the loss became {value} in epoch {state.epoch}, batch {batch}, at the learning rate "
-            f"{state.lr:g}: the run has ended, and the weights of "
+            f"the {what} became {value} in epoch {state.epoch}, batch {batch}, at the learning "
+            f"rate {state.lr:g}: the run has ended, and the weights of "
             + (f"epoch {self.kept.epoch}" if self.kept.epoch else "the beginning")
             + " are back in the model. Try a smaller learning rate (find_lr proposes one) or "
             "clip_norm=1, and look for images or class weights that are no numbers",
@@ -294,8 +308,12 @@ class Run:
     def _finish(self) -> None:
         """The best weights, or those there are, and the reason."""
         state, within = self.state, self.epoch is not None
-        if within and state.stop_reason in ("interrupted", "terminated"):
-            self._save()
+        same_on_all(self.parts.model.buffers())
+        if within and self.cut is not None:
+            if not self.parts.updates.pending:  # a checkpoint stands between two steps
+                self._save()
+            state.stop_reason = self.cut
+        state.stop_reason = state.stop_reason or self.cut
         self.history.stop_reason = state.stop_reason or "finished"
         self.kept.restore(within_epoch=within, unsound=state.stop_reason == "nan")
         self.parts.model.eval()
@@ -313,24 +331,34 @@ class Run:
         position = Position(state.epoch, None if self.epoch is None else state.batch)
         best = self.history.best
         contents = self._contents()
-        if not is_main():
-            return
-        try:
-            parts.checkpoints.write(
-                position, contents, None if best is None else int(best["epoch"])
+        if is_main():
+            self._write(
+                parts.checkpoints, position, contents, None if best is None else int(best["epoch"])
             )
+        state.stop_reason = broadcast(state.stop_reason)
+
+    def _write(
+        self,
+        folder: CheckpointFolder,
+        position: Position,
+        contents: dict[str, Any],
+        best: int | None,
+    ) -> None:
+        """Write it; a disk that is full ends the run only if that is wanted."""
+        try:
+            folder.write(position, contents, best)
         except (OSError, RuntimeError) as error:
             if isinstance(error, TrainingError):
                 raise
-            stop = parts.on_checkpoint_error == "stop"
-            warnings.warn(
+            stop = self.parts.on_checkpoint_error == "stop"
+            self.watch.say(
+                "not saved",
                 f"the checkpoint {position.name} could not be written ({error}); those before it "
-                f"are whole. The run {'ends here' if stop else 'goes on'}",
-                CnnkitWarning,
-                stacklevel=2,
+                "are whole. The run "
+                + ("ends here" if stop else "goes on, and tries again with the next one"),
             )
             if stop:
-                state.stop("not_saved")
+                self.state.stop("not_saved")
 
     def _contents(self) -> dict[str, Any]:
         parts, state, epoch = self.parts, self.state, self.epoch
@@ -341,8 +369,8 @@ class Run:
             "epoch": state.epoch,
             "batch": state.batch,
             "step": state.step,
-            # An interrupt is not the run's own end: it is to go on.
-            "stop_reason": "early" if state.stop_reason == "early" else None,
+            # Not an interrupt, which is not the run's own end: it is to go on.
+            "stop_reason": None if state.stop_reason == "not_saved" else state.stop_reason,
             "running": None
             if epoch is None
             else {
@@ -352,7 +380,7 @@ class Run:
                 "seconds": time.perf_counter() - epoch.started,
                 "random": gather(epoch.random),
             },
-            "random": gather(random_states(self.device) if now is None else now),
+            "random": gather(self._random_states() if now is None else now),
             "model": parts.model.state_dict(),
             "optimizer": parts.updates.optimizer.state_dict(),
             "scheduler": parts.schedule.state_dict(),
@@ -371,6 +399,8 @@ class Run:
     def _take_over(self, saved: dict[str, Any]) -> None:
         """Stand where the checkpoint was written."""
         parts, state = self.parts, self.state
+        if parts.checkpoints is not None and is_main():
+            parts.checkpoints.set_damaged_aside()
         parts.model.load_state_dict(saved["model"])
         parts.updates.optimizer.load_state_dict(saved["optimizer"])
         parts.schedule.load_state_dict(saved["scheduler"])
@@ -386,7 +416,6 @@ class Run:
         self._saved_at = state.step
         running, random = saved["running"], saved["random"][rank()]
         if running is None:
-            put_back(random, self.device)
             return
         figures = TrainFigures(self.threshold)
         figures.load_state_dict(running["figures"][rank()])
@@ -394,25 +423,39 @@ class Run:
         before = running["random"][rank()]
         self.epoch = _Epoch(figures, running["rate"], started, before, random)
 
-    def _out_of_memory(self) -> str:
-        size = getattr(self.parts.train.loader, "batch_size", None)
-        precision = self.parts.compute.precision
-        fewer = (
-            "halve the batch size and"
-            if size is None
-            else f"try batch_size={max(1, size // 2)} with"
-        )
-        return (
-            f"{self.device} has no memory left in epoch {self.state.epoch}, batch "
-            f"{self.state.batch + 1}, with batches of {size or 'unknown size'}: {fewer} "
-            f"accumulate={2 * self.parts.updates.accumulate}, which trains the same"
-            + (
-                ', or precision="auto"'
-                if precision == "fp32" and self.device.type == "cuda"
-                else ""
+    def _failed(self, error: RuntimeError | MemoryError) -> None:
+        """An interrupt in disguise, a full memory that is to be explained, or something else.
+
+        Raises:
+            TrainingError: The device's memory is full.
+        """
+        if self.interrupt.reason is not None and world_size() == 1 and is_lost_worker(error):
+            self.cut = self.interrupt.reason  # the signal went to the loader's processes as well
+            return
+        if not is_out_of_memory(error):
+            raise error
+        self.kept.restore(within_epoch=True, unsound=True)
+        parts, state, validating = self.parts, self.state, self._validating
+        loader = parts.val if validating else parts.train
+        batch = "its validation" if validating else f"batch {state.batch + 1}"
+        raise TrainingError(
+            out_of_memory(
+                self.device,
+                f"epoch {state.epoch}, {batch}",
+                getattr(getattr(loader, "loader", None), "batch_size", None),
+                accumulate=None if validating else parts.updates.accumulate,
+                fp32=parts.compute.precision == "fp32",
             )
-            + ". The best weights so far are in the model"
-        )
+        ) from error
+
+    def _random_states(self) -> dict[str, Any] | None:
+        """The states of all random generators, where a checkpoint may be to hold them."""
+        if self.parts.checkpoints is None:
+            return None
+        return random_states(self.device, self._generators)
+
+    def _put_back(self, states: dict[str, Any]) -> None:
+        put_back(states, self.device, self._generators)
 
 
 def _length(loader: DeviceDataLoader) -> int | None:
@@ -420,9 +463,3 @@ def _length(loader: DeviceDataLoader) -> int | None:
         return len(loader)
     except TypeError:
         return None
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -22,21 +22,29 @@ _MOVING = ("last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step"
 
 def of_model(model: nn.Module) -> str:
     """Class and shapes of the weights."""
-    shapes = [(name, tuple(t.shape)) for name, t in model.state_dict().items()]
+    shapes = [
+        (name, tuple(one.shape) if isinstance(one, Tensor) else type(one).__qualname__)
+        for name, one in model.state_dict().items()
+    ]
     count = sum(parameter.numel() for parameter in model.parameters())
     return f"{type(model).__qualname__}, {count:,} parameters, {_digest(repr(shapes))}"
 
 
 def of_optimizer(optimizer: Optimizer, schedule: Schedule) -> dict[str, Any]:
     """Classes and hyper-parameters of optimiser and scheduler, before their first step."""
-    groups = [
-        {name: _plain(value) for name, value in group.items() if name != "params"}
-        for group in optimizer.param_groups
-    ]
-    settings: dict[str, Any] = {"optimizer": type(optimizer).__qualname__, "groups": repr(groups)}
-    if schedule.scheduler is not None:
-        own = {n: _plain(v) for n, v in schedule.scheduler.state_dict().items() if n not in _MOVING}
-        settings["scheduler"] = f"{type(schedule.scheduler).__qualname__} {own}"
+    settings: dict[str, Any] = {"optimizer": type(optimizer).__qualname__}
+    for number, group in enumerate(optimizer.param_groups):
+        which = f"of group {number} " if number else ""
+        for name, value in group.items():
+            plain = len(value) if name == "params" else _plain(value)
+            settings[f"optimizer {which}{name}"] = plain
+    scheduler = schedule.scheduler
+    settings["scheduler"] = None if scheduler is None else type(scheduler).__qualname__
+    if scheduler is not None:
+        for name, value in scheduler.state_dict().items():
+            if name not in _MOVING:
+                settings[f"scheduler {name}"] = _plain(value)
+        settings["scheduler by step"] = schedule.by_step
     return settings
 
 
@@ -44,7 +52,8 @@ def of_loss(loss: Any) -> str:
     """Name and, of a module, settings and class weights."""
     if isinstance(loss, nn.Module):
         tensors = {name: tensor.tolist() for name, tensor in loss.state_dict().items()}
-        options = {n: v for n, v in vars(loss).items() if isinstance(v, (int, float, str, bool))}
+        kinds = (int, float, str)
+        options = {n: v for n, v in vars(loss).items() if isinstance(v, kinds) and n != "training"}
         return f"{type(loss).__qualname__} {options} {_digest(repr(tensors)) if tensors else ''}"
     return str(getattr(loss, "__qualname__", type(loss).__qualname__))
 
@@ -55,16 +64,18 @@ def of_data(name: str, loader: DeviceDataLoader | None) -> dict[str, Any]:
         return {name: None}
     ds, order = loader.dataset, getattr(loader.loader, "order", None)
     settings: dict[str, Any] = {
+        "samples": _of_samples(ds),
         "classes": None if loader.classes is None else list(loader.classes),
         "preprocess": None if loader.preprocess is None else repr(loader.preprocess.to_dict()),
         "augment": [_plain(augmentation) for augmentation in loader.augment],
         "seed": loader.seed,
         "batch_size": getattr(loader.loader, "batch_size", None),
-        "samples": _of_samples(ds),
     }
     if order is not None:
         settings |= {"shuffle": order.shuffle, "balanced": order.weights is not None}
         settings["order seed"] = order.seed
+    elif hasattr(loader.loader, "sampler"):
+        settings["sampler"] = type(loader.loader.sampler).__qualname__
     return {f"{name} {key}": value for key, value in settings.items()}
 
 
@@ -74,6 +85,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "torch": str(torch.__version__),  # a class of its own, which a checkpoint cannot hold
         "threads": torch.get_num_threads(),
         "device": device.type,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
     }
 
 
@@ -92,8 +104,16 @@ def _of_samples(ds: Any) -> str | None:
     if ds is None or not hasattr(ds, "__len__"):
         return None
     known = [getattr(ds, name, None) for name in ("targets", "indices")]
-    tensors = [torch.as_tensor(t).cpu().long().tolist() for t in known if t is not None]
-    return f"{len(ds)} samples{f', {_digest(repr(tensors))}' if tensors else ''}"
+    digest = "".join(_digest(repr(_as_list(one))) for one in known if one is not None)
+    return f"{len(ds)} samples{f', {digest}' if digest else ''}"
+
+
+def _as_list(values: Any) -> Any:
+    """Labels or positions, which a foreign data set may hold in any form."""
+    try:
+        return torch.as_tensor(values).cpu().long().tolist()
+    except (TypeError, ValueError, RuntimeError):
+        return _plain(values)
 
 
 def _plain(value: Any) -> Any:

@@ -29,6 +29,7 @@ class TrainState:
         stop_reason: Why the run is to end after the present epoch; set it with `stop`.
 
     Example:
+        >>> from cnnkit.train import Callback
         >>> class AtNinety(Callback):
         ...     def on_epoch_end(self, state):
         ...         if state.row["val_acc"] >= 0.9:

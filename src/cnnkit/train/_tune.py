@@ -52,6 +52,7 @@ def faster_format(
                 compute = Compute(device, precision=precision, memory_format=name)
                 with compute.applied(trial):
                     seconds.append(_timed(step, next(iter(compute.batches([batch]))), compute))
+                trial.zero_grad()  # of the other format they would be in the way
     medians = {name: statistics.median(seconds[1:]) for name, seconds in taken.items()}
     return min(medians, key=lambda name: medians[name])
 

@@ -56,7 +56,9 @@ class Updates:
         if self.accumulate > 1 or self.processes > 1:
             whole = self._of_all(weight)
             if not self.pending:
-                self._first, self._total = whole, 0.0
+                # Of no labels that count, say, there is nothing to measure the others by.
+                nothing = isinstance(whole, (int, float)) and whole == 0
+                self._first, self._total = 1.0 if nothing else whole, 0.0
             self._total = self._total + whole
             # As if all batches weighed what the first does; `finish` corrects it if they did not.
             # The gradients of several processes are averaged, and this undoes the division.
@@ -97,6 +99,8 @@ class Updates:
 
     def _correct(self) -> None:
         """From the sum that assumed equal batches to the mean over the samples that came."""
+        if isinstance(self._total, (int, float)) and self._total == 0:
+            return
         factor = self._first * self.accumulate / self._total
         gradients = [p.grad for p in self.parameters if p.grad is not None]
         if gradients and (isinstance(factor, Tensor) or factor != 1):

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import itertools
-import sys
-import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils.data import Subset
 
-from cnnkit.errors import CnnkitWarning
 from cnnkit.models._base import evaluating
 from cnnkit.train._history import History
+from cnnkit.train._loss import guarded_loss
+from cnnkit.train._state import TrainState
+from cnnkit.train._warn import warn
+from cnnkit.types import LossFunction
 
 __all__ = ["Spread", "Watch", "dead_units", "shared_samples"]
 
 _CONSTANT = 1e-5  # outputs that differ by less than this share of their size are called equal
+_EARLY = 50  # optimiser steps before which one class for all is no sign of anything
+_TELLING = 20  # validation images from which on it is one
 _RISING = 3  # epochs of falling training and rising validation loss
+_RISEN = 0.03  # share by which it must have risen
 _FALLING = 0.03  # how much the loss must still fall, an epoch, to be worth training longer
 _FALLING_EPOCHS = 4
 _WORTH_IT = 0.03  # and how much over those epochs: from 0.004 to 0.001 is nothing to wait for
@@ -61,19 +68,22 @@ class Watch:
         self.classes, self.aloud = classes, aloud
         self._said: set[str] = set()
 
-    def first_batch(self, model: nn.Module, logits: Tensor) -> None:
+    def first_batch(
+        self, model: nn.Module, loss: LossFunction, last: tuple[Tensor, Tensor] | None
+    ) -> None:
         """Probabilities where logits are expected: the loss takes a softmax of its own."""
-        sums = logits.sum(dim=-1)
-        if logits.ndim == 2:
-            proper = bool((logits >= 0).all()) and torch.allclose(
-                sums.float(), torch.ones_like(sums, dtype=torch.float32), atol=1e-3
-            )
-            name = "softmax"
+        if last is None:
+            return
+        logits, labels = last
+        name = "softmax" if logits.ndim == 2 else "sigmoid"
+        if name == "softmax":
+            found = _are_shares(logits) and _takes_softmax(loss, logits, labels)
         else:
             modules = [m for m in model.modules() if not any(m.children())]
-            proper = bool(modules) and isinstance(modules[-1], nn.Sigmoid)
-            name = "sigmoid"
-        if proper:
+            found = isinstance(modules[-1], nn.Sigmoid) and bool(
+                ((logits >= 0) & (logits <= 1)).all()
+            )
+        if found:
             self.say(
                 "probabilities",
                 f"the model's outputs are probabilities already, and the loss takes a {name} of "
@@ -81,34 +91,50 @@ class Watch:
                 f"{name} from the model's end; predict_proba and Classifier apply it",
             )
 
-    def validation(self, matrix: Tensor, spread: Spread, dead: float | None) -> None:
+    def validation(
+        self, matrix: Tensor, spread: Spread, dead: float | None, state: TrainState
+    ) -> None:
         """One class for all predictions, or the same outputs for all images.
 
         Args:
             matrix: Counts of the validation set, a row a true class.
             spread: Of the outputs.
             dead: Share of ReLU units that are 0 for every image, where it is known.
+            state: Where the run stands.
         """
         self.outputs(spread, dead)
         predicted, true = matrix.sum(dim=0), matrix.sum(dim=1)
         total = int(true.sum())
-        if int((predicted > 0).sum()) == 1 and int((true > 0).sum()) > 1:
+        telling = total >= _TELLING and (state.step >= _EARLY or state.epoch == state.epochs)
+        if telling and int((predicted > 0).sum()) == 1 and int((true > 0).sum()) > 1:
             chosen = int(predicted.argmax())
             self.say(
                 "one class",
                 f"all {total} validation predictions are {self._name(chosen)!r}: an accuracy of "
                 f"{100 * int(matrix[chosen, chosen]) / total:.1f} % says nothing, always naming "
                 f"the most frequent class has {100 * int(true.max()) / total:.1f} %. Try a smaller "
-                "learning rate (find_lr proposes one), or weight the classes (class_weights)",
+                "learning rate (find_lr proposes one), weights for the classes (class_weights), or "
+                "more epochs if it has hardly begun",
             )
 
-    def outputs(self, spread: Spread, dead: float | None) -> None:
+    def training(self, last: tuple[Tensor, Tensor] | None) -> None:
+        """What the last training batch shows, where there is no validation set.
+
+        Args:
+            last: Its logits and labels.
+        """
+        if last is not None and len(last[1].unique()) > 1:  # so that they are several images
+            spread = Spread()
+            spread.see(last[0])
+            self.outputs(spread, None, "images of the last batch")
+
+    def outputs(self, spread: Spread, dead: float | None, images: str = "images") -> None:
         """The same outputs for all images."""
         if spread.constant:
-            units = "" if dead is None else f" {100 * dead:.0f} % of the ReLU units are 0 for all;"
+            units = "" if dead is None else f" {100 * dead:.0f} % of the ReLU units are always 0;"
             self.say(
                 "constant",
-                f"the outputs are the same for all {spread.images} images:{units} the first "
+                f"the outputs are the same for all {spread.images} {images}:{units} the first "
                 "suspect is a learning rate that is too high. Make the model afresh and train it "
                 "with a smaller one (find_lr proposes one)",
             )
@@ -117,7 +143,8 @@ class Watch:
         """Learning by heart, or stopping too early."""
         train, val = _run(history, "train_loss"), _run(history, "val_loss")
         recent, later = train[-_RISING - 1 :], val[-_RISING - 1 :]
-        if len(later) > _RISING and _falls(recent) and _falls([-loss for loss in later]):
+        rises = len(later) > _RISING and _falls([-loss for loss in later])
+        if rises and _falls(recent) and later[-1] - later[0] > _RISEN * abs(later[0]):
             self.say(
                 "overfitting",
                 f"for {_RISING} epochs the training loss has been falling while the validation "
@@ -126,7 +153,9 @@ class Watch:
                 "or weight decay",
             )
         last = (val or train)[-_FALLING_EPOCHS:]
-        done = bool(history.rows) and history.rows[-1]["epoch"] == epochs
+        rates = _run(history, "lr")
+        # A loss falls because the rate does, at the end of a schedule: that is no sign of anything.
+        done = bool(rates) and history.rows[-1]["epoch"] == epochs and 2 * rates[-1] >= max(rates)
         falls = len(last) == _FALLING_EPOCHS and _falls(last, by=_FALLING)
         if done and falls and last[0] - last[-1] > _WORTH_IT:
             what = "validation" if val else "training"
@@ -149,18 +178,26 @@ class Watch:
         """Warn, if nothing was said of this yet."""
         if self.aloud and what not in self._said:
             self._said.add(what)
-            warnings.warn(message, CnnkitWarning, stacklevel=_levels_to_the_caller())
+            warn(message)
 
     def _name(self, label: int) -> str:
         return str(label) if self.classes is None else self.classes[label]
 
 
-def _levels_to_the_caller() -> int:
-    """How far up the first line outside cnnkit is: the one that a warning should name."""
-    frame, levels = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("cnnkit."):
-        frame, levels = frame.f_back, levels + 1
-    return levels
+def _are_shares(outputs: Tensor) -> bool:
+    """Whether each row is positive and adds up to 1."""
+    sums, exact = outputs.float().sum(dim=1), max(1e-3, torch.finfo(outputs.dtype).eps)
+    return bool((outputs >= 0).all()) and torch.allclose(sums, torch.ones_like(sums), atol=exact)
+
+
+@torch.no_grad()
+def _takes_softmax(loss: LossFunction, logits: Tensor, labels: Tensor) -> bool:
+    """Whether the loss is blind to what is added to all logits, as it is after a softmax."""
+    try:
+        one, other = (guarded_loss(loss, given, labels)[0] for given in (logits, logits + 1))
+    except Exception:  # one that takes probabilities may refuse others
+        return False
+    return torch.allclose(one, other, rtol=1e-4)
 
 
 def shared_samples(train: Any, val: Any) -> int:
@@ -169,35 +206,51 @@ def shared_samples(train: Any, val: Any) -> int:
         return 0
     if train is val and hasattr(val, "__len__"):
         return len(val)
+    (whole, ours), (other, theirs) = _rows(train), _rows(val)
+    if whole is other and ours is not None and theirs is not None:
+        return len(set(theirs) & set(ours))
     origins = [getattr(ds, "origin", None) for ds in (train, val)]
     if None in origins:
         return 0
     if origins[0] == origins[1]:
         return int(torch.isin(val.indices.cpu(), train.indices.cpu()).sum())
-    ours, theirs = getattr(train, "paths", None), getattr(val, "paths", None)
-    if ours is None or theirs is None:
+    files, others = getattr(train, "paths", None), getattr(val, "paths", None)
+    if files is None or others is None:
         return 0
-    trained = {str(path) for path in ours}
-    return sum(str(path) in trained for path in theirs)
+    trained = {str(path) for path in files}
+    return sum(str(path) in trained for path in others)
+
+
+def _rows(ds: Any) -> tuple[Any, Sequence[int] | None]:
+    """What torch's `Subset` is a part of, and which; anything else is the whole of itself."""
+    if not isinstance(ds, Subset):
+        return ds, range(len(ds)) if hasattr(ds, "__len__") else None
+    whole, rows = _rows(ds.dataset)
+    return whole, None if rows is None else [rows[index] for index in ds.indices]
+
+
+class _Relus(TorchFunctionMode):
+    """Inside, counts the units of every ReLU, and those that are 0 for all images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.units = self.dead = 0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") in ("relu", "relu_"):
+            silent = (output == 0).flatten(1).all(dim=0)
+            self.dead, self.units = self.dead + int(silent.sum()), self.units + silent.numel()
+        return output
 
 
 def dead_units(model: nn.Module, images: Tensor) -> float | None:
     """The share of ReLU units that are 0 for every one of the images; None without ReLUs."""
-    dead, units = 0, 0
-
-    def look(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-        nonlocal dead, units
-        silent = (output == 0).flatten(1).all(dim=0)
-        dead, units = dead + int(silent.sum()), units + silent.numel()
-
-    hooks = [m.register_forward_hook(look) for m in model.modules() if isinstance(m, nn.ReLU)]
-    try:
-        with evaluating(model):
-            model(images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return dead / units if units else None
+    with evaluating(model), _Relus() as relus:
+        model.forward(images)  # not what `torch.compile` made of it, which cannot be looked into
+    return relus.dead / relus.units if relus.units else None
 
 
 def _run(history: History, name: str) -> list[float]:

@@ -1,0 +1,136 @@
+"""The file of a `Classifier`: plain data and tensors, from which the model is made again."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnnkit._saved import load_saved, reading, save_whole
+from cnnkit.errors import ModelError
+from cnnkit.models import create_model
+from cnnkit.models._registry import model_spec
+from cnnkit.types import PathLike
+
+__all__ = ["Builder", "model_parts", "read_file", "write_file"]
+
+_KIND, _FORMAT = "Classifier", 1
+_PACKAGES = ("cnnkit", "torch", "torchvision", "numpy", "pillow")  # what decodes and computes
+
+Builder = Callable[[], nn.Module]
+
+
+def write_file(path: PathLike, parts: Mapping[str, Any]) -> None:
+    """Write the parts, the date and the versions under a temporary name that is then renamed."""
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    save_whole(path, _KIND, _FORMAT, {**parts, "saved": now, "versions": _versions()})
+
+
+def model_parts(model: nn.Module, builder: Builder | None) -> dict[str, Any]:
+    """What the model is made again from: name and arguments or builder's name, and weights.
+
+    Raises:
+        ModelError: There is no builder, and the model is in no list or was changed since it was
+            made; or the builder's model does not fit the weights.
+    """
+    name = type(model).__name__
+    spec = None
+    if builder is not None:
+        empty = _empty(builder)
+    elif (spec := model_spec(model)) is not None:
+        empty = _listed(*spec)
+    else:
+        raise ModelError(
+            f"{name} is not in list_models(), so a file could not say how to make it: give "
+            "Classifier(…, builder=) the function that makes an empty one"
+        )
+    misfits = _misfits(model.state_dict(), empty.state_dict())
+    if misfits:
+        raise ModelError(
+            f"a new {name} would not fit these weights ({', '.join(misfits)}): give "
+            "Classifier(…, builder=) the function that makes an empty one like this"
+        )
+    return {
+        "model": None if spec is None else {"name": spec[0], "arguments": spec[1]},
+        "builder": None if builder is None else _dotted(builder),
+        "weights": {n: t.detach().cpu().contiguous() for n, t in model.state_dict().items()},
+    }
+
+
+@contextmanager
+def read_file(
+    path: PathLike, builder: Builder | None
+) -> Iterator[tuple[dict[str, Any], nn.Module]]:
+    """What a file holds, and its model; inside, a part that is wrong is an error that names it.
+
+    Nothing is imported by a name in the file.
+
+    Raises:
+        NotFoundError: There is no such file.
+        SavedFileError: It is none that `write_file` wrote, is cut, holds code, or is newer.
+        ModelError: It needs a builder, or its weights do not fit the model.
+    """
+    saved = load_saved(path, _KIND, _FORMAT)
+    empty = None if builder is None else _empty(builder)  # what it raises is not the file's fault
+    with reading(path, _KIND):
+        yield saved, _with_weights(saved, path, empty)
+
+
+def _with_weights(saved: Mapping[str, Any], file: PathLike, empty: nn.Module | None) -> nn.Module:
+    if empty is None:
+        spec = saved["model"]
+        if spec is None:
+            raise ModelError(
+                f"{file} holds a model made by {saved['builder']}, and nothing is imported by a "
+                "name in a file: pass Classifier.load(path, builder=…)"
+            )
+        empty = _listed(spec["name"], spec["arguments"])
+    misfits = _misfits(saved["weights"], empty.state_dict())
+    if misfits:
+        raise ModelError(f"the weights in {file} do not fit the model: {', '.join(misfits)}")
+    empty.load_state_dict(saved["weights"])
+    return empty
+
+
+def _listed(name: str, arguments: Mapping[str, Any]) -> nn.Module:
+    return _empty(lambda: create_model(name, **arguments))
+
+
+def _empty(builder: Builder) -> nn.Module:
+    """A model to put weights into; the random ones that it begins with leave no trace."""
+    with torch.random.fork_rng(devices=[]):
+        model: object = builder()
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            "builder must return the empty model, an nn.Module, when it is called without "
+            f"arguments; {_dotted(builder)} returned {type(model).__name__}"
+        )
+    return model
+
+
+def _misfits(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
+    """What stands between the two, a few words for each of the first three names."""
+    shapes = [{name: tuple(tensor.shape) for name, tensor in s.items()} for s in (given, wanted)]
+    different = [n for n in {**given, **wanted} if shapes[0].get(n) != shapes[1].get(n)]
+    return [f"{n} is {shapes[0].get(n)} for {shapes[1].get(n)}" for n in different[:3]]
+
+
+def _dotted(builder: Builder) -> str:
+    return f"{builder.__module__}.{getattr(builder, '__qualname__', type(builder).__qualname__)}"
+
+
+def _versions() -> dict[str, str]:
+    """Of Python and of the packages that decode and compute, none of which is imported for it."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # a source tree that was never installed
+            found[name] = "unknown"
+    return found
