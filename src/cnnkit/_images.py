@@ -180,7 +180,7 @@ def _stream(source: PathLike | bytes, *, whole: bool = True) -> tuple[str, IO[by
         return f"the given {len(source)} bytes", io.BytesIO(source)
     path = os.fspath(source)
     try:
-        stream = open(path, "rb")  # noqa: SIM115
+        stream = open(path, "rb")  # noqa: PTH123, SIM115 - a Path costs 30 us an image
         if not whole:
             return path, stream
         with stream:

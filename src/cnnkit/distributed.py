@@ -211,7 +211,7 @@ def together() -> Iterator[None]:
 
 
 def note_termination() -> None:
-    """Remember that this process was asked to end: should it lose the others, it is over at once."""
+    """Remember that this process was asked to end: if it loses the others, it is over at once."""
     global _terminated
     _terminated = True
 

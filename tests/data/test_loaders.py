@@ -234,7 +234,9 @@ def test_an_epoch_may_begin_at_any_batch(workers: int, size: int) -> None:
 
 
 def test_a_foreign_loader_begins_at_any_batch_too() -> None:
-    loader = DeviceDataLoader(DataLoader(TensorDataset(torch.rand(10, 2), torch.arange(10)), 3), "cpu")
+    loader = DeviceDataLoader(
+        DataLoader(TensorDataset(torch.rand(10, 2), torch.arange(10)), 3), "cpu"
+    )
     whole = list(loader)
     rest = list(loader.batches(0, 2))
     assert all(torch.equal(a[0], b[0]) for a, b in zip(rest, whole[2:], strict=True))

@@ -491,7 +491,7 @@ class FullDisk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception, full: range) -> None:
         self.error, self.full, self.writes = error, full, 0
         self.original = torch.save
-        monkeypatch.setattr(_saved.torch, "save", self.save)
+        monkeypatch.setattr(_saved.torch, "save", self.save)  # type: ignore[attr-defined]
 
     def save(self, parts: Any, stream: Any) -> None:
         self.writes += 1

@@ -261,7 +261,7 @@ def test_a_worker_whose_parent_was_killed_meanwhile_ends(alive: bool, status: in
     """torch compares with the parent that it finds then, which is another one already."""
     process = os.fork()
     if not process:
-        multiprocessing.parent_process = lambda: SimpleNamespace(is_alive=lambda: alive)
+        multiprocessing.parent_process = lambda: SimpleNamespace(is_alive=lambda: alive)  # type: ignore[assignment, return-value]
         _batches._begin(0)
         os._exit(7)
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == status

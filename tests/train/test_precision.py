@@ -179,7 +179,7 @@ def test_the_rule_of_the_memory_format() -> None:
 )
 def test_the_model_has_its_own_format_back(own: str, choice: Any, inside: bool) -> None:
     model = Net()
-    model.a.to(memory_format=FORMATS[own])  # type: ignore[call-overload]
+    model.a.to(memory_format=FORMATS[own])
     before = {name: tensor.stride() for name, tensor in model.state_dict().items()}
     identity = [id(p) for p in model.parameters()]
     fit(model, batches(), batches(), epochs=2, lr=0.1, memory_format=choice, progress=False)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -20,11 +19,16 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, DistributedSampler, TensorDataset
 
 from cnnkit import distributed, models, train
-from cnnkit.data import ArrayDataset, ImageFolder, augment, make_loader, make_loaders
-from cnnkit.data import train_val_split
+from cnnkit.data import (
+    ArrayDataset,
+    ImageFolder,
+    augment,
+    make_loader,
+    make_loaders,
+    train_val_split,
+)
 from cnnkit.device import stands_in
 from cnnkit.errors import ArgumentError, CnnkitWarning, DataError
-from cnnkit.metrics import Report
 from cnnkit.train import Callback, History
 
 Weights = dict[str, Tensor]
@@ -60,7 +64,7 @@ class Binary(nn.Module):
         self.net = net(outputs=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net(images)[:, 0]
+        return self.net(images)[:, 0]  # type: ignore[no-any-return]
 
 
 class OwnHooks(models.ImageClassificationBase):
@@ -72,7 +76,7 @@ class OwnHooks(models.ImageClassificationBase):
         self.seen: list[int] = []
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net(images)
+        return self.net(images)  # type: ignore[no-any-return]
 
     def training_step(self, batch: Any) -> Any:
         logits = self(batch[0])
@@ -85,7 +89,7 @@ class OwnHooks(models.ImageClassificationBase):
             "worst": nn.functional.cross_entropy(self(batch[0]), batch[1], reduction="none").max()
         }
 
-    def validation_epoch_end(self, outputs: list[dict[str, Tensor]]) -> dict[str, float]:
+    def validation_epoch_end(self, outputs: list[dict[str, Tensor]]) -> dict[str, float]:  # type: ignore[override]
         worst = torch.stack([output["worst"] for output in outputs])
         return {"val_loss": worst.mean().item(), "batches": float(len(outputs))}
 
@@ -99,7 +103,7 @@ class HalfUsed(nn.Module):
         self.used[0].requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.used(images)
+        return self.used(images)  # type: ignore[no-any-return]
 
 
 def trained(model: nn.Module, training: Any, validation: Any = None, **options: Any) -> Trained:
@@ -108,6 +112,7 @@ def trained(model: nn.Module, training: Any, validation: Any = None, **options: 
         warnings.simplefilter("ignore", CnnkitWarning)  # these runs are short
         history = train.fit(model, training, validation, **settings)
         report = train.evaluate(model, validation or training)
+    assert history.stop_reason in ("finished", "early")
     for row in history.rows:
         row.pop("seconds")
     return history, {k: v.clone() for k, v in model.state_dict().items()}, report.to_dict()
@@ -117,7 +122,7 @@ def ordinary() -> Trained:
     """Augmented, accumulated, class weights, a scheduler by steps; 59 samples in batches of 9."""
     split = train_val_split(images(73), val=14)
     moves = [augment.RandomFlip(), augment.RandomTranslate(2)]
-    loaders = make_loaders(split, 9, augment=moves, device="cpu")
+    loaders = make_loaders(split, 9, augment=moves, device="cpu")  # type: ignore[arg-type]
     loss = nn.CrossEntropyLoss(torch.tensor([1.0, 3.0]))
     settings = {"optimizer": "momentum", "scheduler": "one_cycle", "accumulate": 2, "lr": 0.05}
     return trained(net(), loaders.train, loaders.val, loss=loss, clip_norm=0.5, **settings)
@@ -256,7 +261,7 @@ def test_each_sample_comes_once_and_in_the_batch_that_it_would_be_in(number: int
             sizes = {len(part) for part in parts}
             if min(batch_size, length) >= 2 * number and len(batch) > 1:
                 assert 1 not in sizes, "batch normalisation cannot train on a single sample"
-        assert sorted(sum(expected, [])) == list(range(length))
+        assert sorted(sum(expected, [])) == list(range(length))  # noqa: RUF017
 
 
 def fixed() -> nn.Sequential:
@@ -279,11 +284,11 @@ def reports(folder: Path) -> dict[str, Any]:
         "of files": make_loader(of_files, 4, device="cpu", cache="off"),
         "torch's own": DataLoader(tensors, batch_size=6),
         "of a list": DataLoader(tensors, batch_sampler=[[40, 3, 5], [7], [8, 2]]),
-        "without batches": DataLoader(tensors, sampler=BatchSampler(range(41), 5, False), batch_size=None),
+        "without batches": DataLoader(tensors, sampler=BatchSampler(range(41), 5, False), batch_size=None),  # noqa: E501
         "a list": batches,
         "an iterator": iter(batches),
     }  # fmt: skip
-    found = {name: train.evaluate(model, loader) for name, loader in loaders.items()}
+    found = {name: train.evaluate(model, loader) for name, loader in loaders.items()}  # type: ignore[arg-type]
     torch.manual_seed(7)
     binary = Binary().eval()
     found["two classes"] = train.evaluate(
@@ -398,7 +403,7 @@ def with_callbacks(folder: Path | None) -> list[Any]:
     early = train.EarlyStopping(1, min_delta=9)
     own = [] if folder is None else [train.CSVLogger(folder / f"{os.getpid()}.csv")]
     said, warned = io.StringIO(), []
-    with contextlib.redirect_stdout(said), warnings.catch_warnings(record=True) as warned:
+    with contextlib.redirect_stdout(said), warnings.catch_warnings(record=True) as warned:  # noqa: F811
         warnings.filterwarnings("always", category=CnnkitWarning) if distributed.is_main() else None
         history = train.fit(
             nn.Sequential(net(), nn.Softmax(1)), loaders.train, loaders.val,
@@ -446,18 +451,29 @@ class Normalised(nn.Module):
         )  # fmt: skip
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.net(images)
+        return self.net(images)  # type: ignore[no-any-return]
 
 
-class Asked(Callback):
-    """The process is asked to end, as `kill` does it, after so many steps."""
+def normalised() -> list[Any]:
+    """With validation and without, each as it is after a last batch of three."""
+    loader = make_loader(images(27), 8, shuffle=True, device="cpu")
+    return [trained(Normalised(), loader, val, seed=None)[1:] for val in (None, loader)]
 
-    def __init__(self, after: int) -> None:
-        self.after = after
 
-    def on_step_end(self, state: Any) -> None:
-        if state.step == self.after:
-            os.kill(os.getpid(), signal.SIGTERM)
+def test_batch_normalisation_is_the_same_on_all_and_never_given_one_sample() -> None:
+    first, second = on_processes(2, normalised)
+    for one, other in zip(first, second, strict=True):
+        assert one[1] == other[1]
+        for name, value in one[0].items():
+            assert torch.equal(value, other[0][name]), name
+    with pytest.raises(ArgumentError, match="sync_batchnorm=True works on CUDA, which cpu is not"):  # noqa: PT012
+        for raised, text in outcomes_of(2, synchronised):
+            assert raised
+            raise ArgumentError(text)
+
+
+def synchronised() -> None:
+    train.fit(Normalised(), make_loader(images(9), 8, device="cpu"), epochs=1, sync_batchnorm=True)
 
 
 class AskedElsewhere(nn.Module):
@@ -472,7 +488,7 @@ class AskedElsewhere(nn.Module):
             self.left -= 1
             if self.left == 0 and distributed.rank() == self.rank:
                 os.kill(os.getpid(), signal.SIGTERM)
-        return self.inner(images)
+        return self.inner(images)  # type: ignore[no-any-return]
 
 
 def interrupted_run(folder: Path, rank: int | None, after: int) -> tuple[Any, Weights, int]:
@@ -525,7 +541,7 @@ class Broken(nn.Module):
         self.calls += 1
         if self.calls == 3 and distributed.rank() == self.rank:
             raise self.error
-        return self.inner(images)
+        return self.inner(images)  # type: ignore[no-any-return]
 
 
 class Raises(Callback):
@@ -571,7 +587,7 @@ class UnsoundOnOne(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         self.calls += self.training
         bad = self.calls == 4 and distributed.rank() == 1
-        return self.inner(images) * (float("inf") if bad else 1)
+        return self.inner(images) * (float("inf") if bad else 1)  # type: ignore[no-any-return]
 
 
 def unsound_and_unwritable(folder: Path) -> list[Any]:
@@ -579,7 +595,7 @@ def unsound_and_unwritable(folder: Path) -> list[Any]:
     model, warned = UnsoundOnOne(), []
     before = {name: value.clone() for name, value in model.state_dict().items()}
     distributed.same_on_all(before.values())
-    with warnings.catch_warnings(record=True) as warned:
+    with warnings.catch_warnings(record=True) as warned:  # noqa: F811
         warnings.filterwarnings("always", category=CnnkitWarning)
         history = train.fit(model, loader, epochs=2, lr=0.01, progress=False)
     back = all(torch.equal(before[n], v) for n, v in model.state_dict().items())

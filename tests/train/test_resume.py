@@ -101,7 +101,7 @@ def while_writing(number: int) -> Callable[[pytest.MonkeyPatch], None]:
                 die()
             original(parts, stream)
 
-        patch.setattr(_saved.torch, "save", save)
+        patch.setattr(_saved.torch, "save", save)  # type: ignore[attr-defined]
 
     return arm
 
@@ -225,8 +225,8 @@ def test_a_loss_with_weights_of_its_own(tmp_path: Path) -> None:
             self.register_buffer("calls", torch.zeros(()))
 
         def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-            self.calls += 1
-            return nn.functional.cross_entropy(logits, labels) / self.calls
+            self.calls += 1  # type: ignore[assignment, operator]
+            return nn.functional.cross_entropy(logits, labels) / self.calls  # type: ignore[operator]
 
     def options(loss: nn.Module) -> dict[str, Any]:
         return {"loss": loss, "epochs": 2, "scheduler": None}
@@ -321,9 +321,9 @@ def test_a_foreign_order_with_a_generator_of_its_own(
             options = {"sampler": RandomSampler(ds, generator=generator)}
         elif kind == "weighted":
             weights = torch.rand(len(ds), generator=generator)
-            options = {"sampler": WeightedRandomSampler(weights, 40, generator=generator)}
-        samples = [(image.float(), label) for image, label in ds]
-        return Pair(DataLoader(samples, 8, num_workers=workers, **options))
+            options = {"sampler": WeightedRandomSampler(weights, 40, generator=generator)}  # type: ignore[arg-type]
+        samples = [(image.float(), label) for image, label in ds]  # type: ignore[attr-defined]
+        return Pair(DataLoader(samples, 8, num_workers=workers, **options))  # type: ignore[arg-type]
 
     expected = train(data=make(), callbacks=CutAt(None))
     assert cut_and_resumed(tmp_path, make, 7, 12, checkpoint_every=1).same(expected)
@@ -505,10 +505,10 @@ def test_resuming_leaves_no_trace_in_the_global_random_states(tmp_path: Path) ->
     make = lambda: Pair(DataLoader(Drawing(), 8, shuffle=True))  # noqa: E731
     seeded()
     before = states()
-    train(tmp_path, data=make(), epochs=1, scheduler=None)
+    train(tmp_path, data=make(), epochs=1, scheduler=None)  # type: ignore[no-untyped-call]
     assert states() == before
     for epochs in (2, 2):  # trained, and then finished already
-        train(tmp_path, data=make(), epochs=epochs, scheduler=None, resume=True)
+        train(tmp_path, data=make(), epochs=epochs, scheduler=None, resume=True)  # type: ignore[no-untyped-call]
         assert states() == before
 
 

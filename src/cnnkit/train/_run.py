@@ -139,8 +139,6 @@ class Run:
                 self._unsound("loss", error.value, state.batch + 1)
             except (RuntimeError, MemoryError) as error:
                 self._failed(error)
-            finally:
-                self.step = parts.step  # lets go of the gradients, which other training would miss
             self._finish()
         return self.history
 
