@@ -68,7 +68,7 @@ def outcomes_of(
             assert ready, f"processes {sorted(waiting.values())} have not answered in {timeout} s"
             for connection in ready:
                 rank = waiting.pop(connection)
-                outcomes[rank] = pickle.loads(connection.recv())  # type: ignore[union-attr]
+                outcomes[rank] = pickle.loads(connection.recv())  # type: ignore[call-arg, union-attr]
     finally:
         for process in processes:
             if waiting:
