@@ -21,7 +21,6 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from training_runs import Result, equal, figures, files, loaders, network, train, weights
 
-from cnnkit import _saved
 from cnnkit.data import ArrayDataset, make_loader
 from cnnkit.errors import (
     ArgumentError,

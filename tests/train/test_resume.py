@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler, WeightedRandomSampler
 from training_runs import C, Result, dataset, files, loaders, network, train
 
-from cnnkit import _saved
 from cnnkit.data import ImageFolder, make_loader
 from cnnkit.models import TwoLayerCNN
 from cnnkit.train import Callback, TrainState, evaluate, fit
@@ -315,12 +314,12 @@ def test_a_foreign_order_with_a_generator_of_its_own(
     """It has moved on with every epoch, and a new process makes it afresh."""
 
     def make() -> Pair:
-        generator, ds = torch.Generator().manual_seed(2), dataset()
+        generator, ds = torch.Generator().manual_seed(2), Drawing(random.Random(0))
         options: dict[str, Any] = {"shuffle": True, "generator": generator}
         if kind == "sampler":
             options = {"sampler": RandomSampler(ds, generator=generator)}
         elif kind == "weighted":
-            weights = torch.rand(len(ds), generator=generator)
+            weights = torch.rand(len(ds), generator=generator).tolist()
             options = {"sampler": WeightedRandomSampler(weights, 40, generator=generator)}  # type: ignore[arg-type]
         samples = [(image.float(), label) for image, label in ds]  # type: ignore[attr-defined]
         return Pair(DataLoader(samples, 8, num_workers=workers, **options))  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cnnkit.data import ArrayDataset, augment, make_loaders, train_val_split
 from cnnkit.models import TwoLayerCNN
 from cnnkit.train import History, fit
+from cnnkit.types import Augmentation
 
 C = 3
 
@@ -26,7 +27,7 @@ def dataset(n: int = 60, size: int = 8, seed: int = 1) -> ArrayDataset:
 def loaders(batch_size: int = 7, *, n: int = 60, workers: int = 0) -> Any:
     """With augmentation, and a short last batch."""
     split = train_val_split(dataset(n), val=0.2)
-    shifts = [augment.RandomFlip(), augment.RandomTranslate(2)]
+    shifts: list[Augmentation] = [augment.RandomFlip(), augment.RandomTranslate(2)]
     return make_loaders(split, batch_size, augment=shifts, device="cpu", num_workers=workers)  # type: ignore[arg-type]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from cnnkit.distributed import is_main, note_termination
 from cnnkit.train._history import StopReason
 
-__all__ = ["Interrupt", "interruptible", "is_lost_worker"]
+__all__ = ["Interrupt", "came_while_reading", "interruptible", "is_lost_worker"]
 
 _LOG = logging.getLogger(__name__)
 _REASONS: dict[int, StopReason] = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
@@ -80,6 +80,11 @@ def _in_a_child(number: int) -> None:
 def is_lost_worker(error: BaseException) -> bool:
     """Whether torch's loader says that a process of its own has ended."""
     return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid")
+
+
+def came_while_reading(error: BaseException) -> bool:
+    """Whether it said so when it was asked for a batch, and not in the middle of something."""
+    return str(error).startswith("DataLoader worker (pid(s)")
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from cnnkit.train._checkpoint import CheckpointFolder, Position
 from cnnkit.train._compute import Compute
 from cnnkit.train._figures import TrainFigures
 from cnnkit.train._history import History, Row, StopReason, as_numbers, epoch_line
-from cnnkit.train._interrupt import Interrupt, interruptible, is_lost_worker
+from cnnkit.train._interrupt import Interrupt, came_while_reading, interruptible, is_lost_worker
 from cnnkit.train._kept import Kept, weights_are_numbers
 from cnnkit.train._loop import Step, UnsoundLossError, train_epoch, validate
 from cnnkit.train._meeting import own_threshold
@@ -46,6 +46,7 @@ from cnnkit.types import Batch, LossFunction
 __all__ = ["OnCheckpointError", "Parts", "Run"]
 
 OnCheckpointError = Literal["warn", "stop"]
+_MEANWHILE = 0.2  # seconds
 
 
 @dataclass
@@ -105,6 +106,7 @@ class Run:
         self.cut: StopReason | None = None  # an interrupt that every process knows of
         self._saved_at = 0
         self._validating = False
+        self._in_mid_step = False  # nothing may be written then
         self._generators: list[Any] = []  # that loaders and transforms bring; only checkpoints ask
         if parts.checkpoints is not None:
             self._generators = [*generators_of(parts.train), *generators_of(parts.val)]
@@ -308,7 +310,7 @@ class Run:
         state, within = self.state, self.epoch is not None
         same_on_all(self.parts.model.buffers())
         if within and self.cut is not None:
-            if not self.parts.updates.pending:  # a checkpoint stands between two steps
+            if not (self._in_mid_step or self.parts.updates.pending):
                 self._save()
             state.stop_reason = self.cut
         state.stop_reason = state.stop_reason or self.cut
@@ -427,9 +429,11 @@ class Run:
         Raises:
             TrainingError: The device's memory is full.
         """
-        if self.interrupt.reason is not None and world_size() == 1 and is_lost_worker(error):
-            self.cut = self.interrupt.reason  # the signal went to the loader's processes as well
-            return
+        if world_size() == 1 and is_lost_worker(error):
+            time.sleep(_MEANWHILE)  # a signal that went to the loader's processes comes here too
+            if self.interrupt.reason is not None:
+                self.cut, self._in_mid_step = self.interrupt.reason, not came_while_reading(error)
+                return
         if not is_out_of_memory(error):
             raise error
         self.kept.restore(within_epoch=True, unsound=True)
