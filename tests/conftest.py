@@ -12,4 +12,4 @@ def pytest_configure() -> None:
 
 
 # Importing it makes a device for the whole process: tests run it in a process of its own.
-collect_ignore = ["fake_accelerator.py"]
+collect_ignore = ["distributed_runs.py", "fake_accelerator.py"]

@@ -111,11 +111,12 @@ def trained(model: nn.Module, training: Any, validation: Any = None, **options: 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CnnkitWarning)  # these runs are short
         history = train.fit(model, training, validation, **settings)
+        weights = {name: value.clone() for name, value in model.state_dict().items()}
         report = train.evaluate(model, validation or training)
     assert history.stop_reason in ("finished", "early")
     for row in history.rows:
         row.pop("seconds")
-    return history, {k: v.clone() for k, v in model.state_dict().items()}, report.to_dict()
+    return history, weights, report.to_dict()
 
 
 def ordinary() -> Trained:
@@ -457,15 +458,16 @@ class Normalised(nn.Module):
 def normalised() -> list[Any]:
     """With validation and without, each as it is after a last batch of three."""
     loader = make_loader(images(27), 8, shuffle=True, device="cpu")
-    return [trained(Normalised(), loader, val, seed=None)[1:] for val in (None, loader)]
+    return [trained(Normalised(), loader, val, seed=None) for val in (None, loader)]
 
 
 def test_batch_normalisation_is_the_same_on_all_and_never_given_one_sample() -> None:
     first, second = on_processes(2, normalised)
     for one, other in zip(first, second, strict=True):
-        assert one[1] == other[1]
-        for name, value in one[0].items():
-            assert torch.equal(value, other[0][name]), name
+        assert one[2] == other[2]
+        for name, value in one[1].items():
+            assert torch.equal(value, other[1][name]), name
+    assert first[1][0].best["val_loss"] == pytest.approx(first[1][2]["loss"])
     with pytest.raises(ArgumentError, match="sync_batchnorm=True works on CUDA, which cpu is not"):  # noqa: PT012
         for raised, text in outcomes_of(2, synchronised):
             assert raised
