@@ -490,7 +490,7 @@ class FullDisk:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: Exception, full: range) -> None:
         self.error, self.full, self.writes = error, full, 0
         self.original = torch.save
-        monkeypatch.setattr(_saved.torch, "save", self.save)  # type: ignore[attr-defined]
+        monkeypatch.setattr(torch, "save", self.save)
 
     def save(self, parts: Any, stream: Any) -> None:
         self.writes += 1

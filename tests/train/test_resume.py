@@ -100,7 +100,7 @@ def while_writing(number: int) -> Callable[[pytest.MonkeyPatch], None]:
                 die()
             original(parts, stream)
 
-        patch.setattr(_saved.torch, "save", save)  # type: ignore[attr-defined]
+        patch.setattr(torch, "save", save)
 
     return arm
 
@@ -320,7 +320,7 @@ def test_a_foreign_order_with_a_generator_of_its_own(
             options = {"sampler": RandomSampler(ds, generator=generator)}
         elif kind == "weighted":
             weights = torch.rand(len(ds), generator=generator).tolist()
-            options = {"sampler": WeightedRandomSampler(weights, 40, generator=generator)}  # type: ignore[arg-type]
+            options = {"sampler": WeightedRandomSampler(weights, 40, generator=generator)}
         samples = [(image.float(), label) for image, label in ds]  # type: ignore[attr-defined]
         return Pair(DataLoader(samples, 8, num_workers=workers, **options))  # type: ignore[arg-type]
 

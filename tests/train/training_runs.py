@@ -28,7 +28,7 @@ def loaders(batch_size: int = 7, *, n: int = 60, workers: int = 0) -> Any:
     """With augmentation, and a short last batch."""
     split = train_val_split(dataset(n), val=0.2)
     shifts: list[Augmentation] = [augment.RandomFlip(), augment.RandomTranslate(2)]
-    return make_loaders(split, batch_size, augment=shifts, device="cpu", num_workers=workers)  # type: ignore[arg-type]
+    return make_loaders(split, batch_size, augment=shifts, device="cpu", num_workers=workers)
 
 
 def network(seed: int = 3, dropout: float = 0.3) -> nn.Module:
