@@ -22,7 +22,7 @@ __all__ = ["Spread", "Watch", "dead_units", "shared_samples"]
 
 _CONSTANT = 1e-5  # outputs that differ by less than this share of their size are called equal
 _EARLY = 50  # optimiser steps before which one class for all is no sign of anything
-_TELLING = 20  # validation images from which on it is one
+_TELLING = 12  # validation images from which on it is one
 _RISING = 3  # epochs of falling training and rising validation loss
 _RISEN = 0.03  # share by which it must have risen
 _FALLING = 0.03  # how much the loss must still fall, an epoch, to be worth training longer
