@@ -121,7 +121,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
     one_batch(rounds)
-    measure(lambda: models.MLP(10), 20_000, 20, rounds)
+    measure(lambda: models.MLP(10), 60_000, 20, rounds)
     cnn = lambda: models.TwoLayerCNN(10)  # noqa: E731
     measure(cnn, 6_000, 100, rounds)
     measure(cnn, 6_000, 100, rounds, "auto")

@@ -13,10 +13,11 @@ from cnnkit.types import LabelledDataset
 __all__ = ["VALUES_AT_ONCE", "from_uint8", "moments", "pixel_counts", "scaled"]
 
 VALUES_AT_ONCE = 1 << 18  # 1 MiB of float32, which stays in a core's cache
+_VALUES_OF_ONE_THREAD = 1 << 15  # torch never divides up an operation on so few
 _IMAGES_AT_ONCE = 256  # how many are held in memory while mean and std are measured
 
 
-def scaled(images: Tensor) -> Tensor:
+def scaled(images: Tensor, *, one_thread: bool = False) -> Tensor:
     """uint8 images of any shape as float32 in [0, 1]; float images as they are.
 
     Example:
@@ -25,22 +26,37 @@ def scaled(images: Tensor) -> Tensor:
     """
     if images.dtype != torch.uint8:
         return images
-    return from_uint8(images, lambda part: part.div_(255))
+    return from_uint8(images, lambda part: part.div_(255), one_thread=one_thread)
 
 
-def from_uint8(images: Tensor, finish: Callable[[Tensor], Tensor]) -> Tensor:
+def from_uint8(
+    images: Tensor, finish: Callable[[Tensor], Tensor], *, one_thread: bool = False
+) -> Tensor:
     """Convert to float32 and finish in place, on the CPU a cacheful at a time.
 
     A large batch does not fit into a core's cache: each operation over all of it would read and
     write main memory once more, which costs more than the arithmetic.
+
+    Args:
+        images: uint8, of any shape.
+        finish: Given float32 (n, C, h, W), or all of what has fewer than four dimensions.
+        one_thread: Leave the other cores to whoever is busy there. Two threads that wait for each
+            other after each piece take several times as long where two processes decode.
     """
-    if images.device.type != "cpu" or images.ndim < 4 or images.numel() <= VALUES_AT_ONCE:
+    at_once = _VALUES_OF_ONE_THREAD if one_thread else VALUES_AT_ONCE
+    if images.device.type != "cpu" or images.ndim < 4 or images.numel() <= at_once:
         return finish(images.to(torch.float32))
     converted = torch.empty(images.shape, dtype=torch.float32)
-    at_once = max(1, VALUES_AT_ONCE // images[0].numel())
-    for part, source in zip(converted.split(at_once), images.split(at_once), strict=True):
+    for part, source in zip(_pieces(converted, at_once), _pieces(images, at_once), strict=True):
         finish(part.copy_(source))
     return converted
+
+
+def _pieces(images: Tensor, at_once: int) -> Iterator[Tensor]:
+    """Views of so many values at most: some images, or some rows of one."""
+    for some in images.split(max(1, at_once // images[0].numel())):
+        rows = max(1, at_once // some[..., :1, :].numel())
+        yield from (some,) if rows >= some.shape[-2] else some.split(rows, dim=-2)
 
 
 @lru_cache(maxsize=64)

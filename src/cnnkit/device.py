@@ -60,8 +60,9 @@ class Part(NamedTuple):
         return cls(least, 0, total, False)
 
 
-#: Batches that were read with one call, and the parts in it; None for one whole batch.
-Group: TypeAlias = "tuple[Batch, list[Part] | None]"
+#: Batches that were read with one call, how many samples each has, and which parts they are; None
+#: where each is whole.
+Group: TypeAlias = "tuple[Batch, Sequence[int], Sequence[Part] | None]"
 
 
 class Share(tuple[Tensor, Tensor]):
@@ -273,7 +274,8 @@ class DeviceDataLoader:
             for _ in islice(batches, start):
                 pass
             return self._prepared(map(self._shared, batches), epoch, start)
-        return self._prepared(((_as_batch(b), n) for b, n in groups(epoch, start)), epoch, start)
+        read = ((_as_batch(batch), *which) for batch, *which in groups(epoch, start))
+        return self._prepared(read, epoch, start)
 
     @property
     def _gives_shares(self) -> bool:
@@ -308,24 +310,25 @@ class DeviceDataLoader:
 
     def _shared(self, batch: Batch) -> Group:
         """This process's part of a foreign loader's batch."""
-        if world_size() == 1 or self._gives_shares:
-            return batch, None
         images, labels = batch
+        if world_size() == 1 or self._gives_shares:
+            return batch, [len(labels)], None
         part = Part.of(len(labels), getattr(self.loader, "batch_size", None))
         rows = slice(part.start, part.start + part.size)
-        return (images[rows], labels[rows]), [part]
+        return (images[rows], labels[rows]), [part.size], [part]
 
     def _prepared(self, groups: Iterator[Group], epoch: int, position: int) -> Iterator[Batch]:
         """Groups of batches as single ones, ready for the model."""
         move = self._one_ahead if self.device.type == "cuda" else self._each
-        for (images, labels), parts in move(groups):
+        for (images, labels), sizes, parts in move(groups):
             if not self.augment:
                 images = self._normalised(images)  # a whole group at once
-            given = parts or [Part(len(labels), 0, len(labels))]
-            sizes = [part.size for part in given]
-            for part, some, names in zip(
-                given, images.split(sizes), labels.split(sizes), strict=True
-            ):
+            batches = zip(images.split(sizes), labels.split(sizes), strict=True)
+            if parts is None and not self.augment:
+                yield from batches
+                continue
+            given = parts or [Part(size, 0, size) for size in sizes]
+            for part, (some, names) in zip(given, batches, strict=True):
                 if self.augment:
                     some = self._augmented(some, epoch, position, part)
                 whole = part.size == part.total and part.counts
@@ -333,7 +336,7 @@ class DeviceDataLoader:
                 position += 1
 
     def _augmented(self, images: Tensor, epoch: int, position: int, part: Part) -> Tensor:
-        images = scaled(images)
+        images = scaled(images, one_thread=self._has_workers)
         generator = _Shard().manual_seed(derived_seed(self.seed, epoch, position))
         generator.shard = (part.start, part.total)  # type: ignore[attr-defined]
         for augmentation in self.augment:
@@ -341,11 +344,17 @@ class DeviceDataLoader:
         return self._normalised(images)
 
     def _normalised(self, images: Tensor) -> Tensor:
-        return scaled(images) if self.preprocess is None else self.preprocess(images)
+        if self.preprocess is None:
+            return scaled(images, one_thread=self._has_workers)
+        return self.preprocess(images, one_thread=self._has_workers)
+
+    @property
+    def _has_workers(self) -> bool:
+        return bool(getattr(self.loader, "num_workers", 0))
 
     def _each(self, groups: Iterator[Group]) -> Iterator[Group]:
-        for batch, sizes in groups:
-            yield to_device(batch, self.device), sizes
+        for batch, *which in groups:
+            yield to_device(batch, self.device), *which
 
     def _one_ahead(self, groups: Iterator[Group]) -> Iterator[Group]:
         """Copy the next group on a stream of its own while the present one is computed."""
@@ -355,7 +364,7 @@ class DeviceDataLoader:
             pinned = [part if part.is_cuda else part.pin_memory() for part in group[0]]
             with torch.cuda.stream(side):
                 images, labels = (part.to(self.device, non_blocking=True) for part in pinned)
-            return (images, labels), group[1]
+            return (images, labels), *group[1:]
 
         ahead = [start(group) for group in islice(groups, 1)]
         while ahead:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from torch import Tensor
 
-from cnnkit._images import read_image, to_tensor
+from cnnkit._images import read_pixels
 from cnnkit._pixels import from_uint8, moments, pixel_counts, scaled
 from cnnkit.errors import ArgumentError, DataError
 from cnnkit.types import ImageSize, Interpolation, LabelledDataset, Mode, PathLike, Resize
@@ -117,16 +117,20 @@ class Preprocess:
         """(channels, height, width) of one image."""
         return (len(self.mean), *self.image_size)
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Scale and normalise uint8 or float images (…, C, H, W); float32 of the same shape."""
+    def __call__(self, images: Tensor, *, one_thread: bool = False) -> Tensor:
+        """Scale and normalise uint8 or float images (…, C, H, W); float32 of the same shape.
+
+        With `one_thread`, uint8 images on the CPU leave the other cores to whoever is busy there.
+        """
         if images.dtype != torch.uint8:
             return self.normalise(images)
         self._check_shape(images)
         if not self.normalises:
-            return scaled(images)
+            return scaled(images, one_thread=one_thread)
         mean, std = moments(self.mean, self.std, images.device)
         # x / 255 / std - mean / std in two operations instead of three
-        return from_uint8(images, lambda part: part.mul_(1 / (255 * std)).sub_(mean / std))
+        factor, shift = 1 / (255 * std), mean / std
+        return from_uint8(images, lambda part: part.mul_(factor).sub_(shift), one_thread=one_thread)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Float images (…, C, H, W) in [0, 1] to mean 0 and standard deviation 1."""
@@ -156,16 +160,15 @@ class Preprocess:
                 f"images with {len(self.mean)} channels cannot be read from a file: pass a tensor "
                 f"of shape {self.image_shape} instead"
             )
-        return to_tensor(
-            read_image(
-                source,
-                image_size=self.image_size,
-                mode=self.mode,
-                resize=self.resize,
-                interpolation=self.interpolation,
-                exact_decode=self.exact_decode,
-            )
+        pixels = read_pixels(
+            source,
+            image_size=self.image_size,
+            mode=self.mode,
+            resize=self.resize,
+            interpolation=self.interpolation,
+            exact_decode=self.exact_decode,
         )
+        return pixels.contiguous()
 
     @property
     def normalises(self) -> bool:

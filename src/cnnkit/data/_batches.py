@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from cnnkit.data._order import BatchOrder
-from cnnkit.device import Part, derived_seed
+from cnnkit.device import Group, derived_seed
 from cnnkit.errors import ArgumentError, DataError, TrainingError
 
 __all__ = ["BatchLoader", "collated"]
@@ -64,21 +64,24 @@ class BatchLoader:
             return (read(positions) for positions, _ in self.order.shares(self._epoch))
         return self._from_workers(self._epoch, 0)
 
-    def groups(self, epoch: int, start: int = 0) -> Iterator[tuple[Any, list[Part]]]:
+    def groups(self, epoch: int, start: int = 0) -> Iterator[Group]:
         """This process's part of the batches of an epoch from batch `start` on.
 
         Yields:
-            What was read with one call, `at_once` batches without workers, and the parts in it.
+            What was read with one call, `at_once` batches without workers; how many samples of it
+            each batch has; and which parts they are.
         """
         shares = self.order.shares(epoch)[start:]
         if self.num_workers:
-            for batch, (_, part) in zip(self._from_workers(epoch, start), shares, strict=True):
-                yield batch, [part]
+            batches = self._from_workers(epoch, start)
+            for batch, (rows, part) in zip(batches, shares, strict=True):
+                yield batch, [len(rows)], None if part is None else [part]
             return
         read = _reader(self.dataset)
         for first in range(0, len(shares), self.at_once):
-            some = shares[first : first + self.at_once]
-            yield read(torch.cat([rows for rows, _ in some])), [part for _, part in some]
+            rows, parts = zip(*shares[first : first + self.at_once], strict=True)
+            sizes = [some.shape[0] for some in rows]  # len() of a tensor costs three times as much
+            yield read(torch.cat(rows)), sizes, None if parts[0] is None else parts
 
     def _from_workers(self, epoch: int, start: int) -> Iterator[Any]:
         # Workers are kept for the next pass, but not shared with one that is still running.
@@ -155,7 +158,8 @@ class _EpochSampler:
         for number in range(self.start, len(shares)):
             positions, part = shares[number]
             # Of several processes each draws its own.
-            seed = derived_seed(self.order.seed, self.epoch, number, part.start)
+            first = 0 if part is None else part.start
+            seed = derived_seed(self.order.seed, self.epoch, number, first)
             yield seed, positions.tolist()
 
 

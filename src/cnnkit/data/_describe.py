@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from cnnkit._files import atomic_path
-from cnnkit._images import image_header, read_image, to_tensor
+from cnnkit._images import image_header
 from cnnkit.data._arrays import ArrayDataset
 from cnnkit.data._folder import ImageFolder
 from cnnkit.data._foreign import classes_of, read_sample
@@ -215,17 +215,7 @@ def _of_folder(ds: ImageFolder, progress: bool) -> Description:
 def _image(ds: ImageFolder, position: int, path: str) -> Any:
     if ds.transform is not None:
         return ds[position][0]
-    reading = ds._reading  # not ds[position]: without image_size, images of any size count here
-    return to_tensor(
-        read_image(
-            path,
-            image_size=ds._size,
-            mode=reading.mode or "RGB",
-            resize=reading.resize,
-            interpolation=reading.interpolation,
-            exact_decode=reading.exact_decode,
-        )
-    )
+    return ds._read_pixels(path)  # not ds[position]: without image_size any size counts here
 
 
 def _summary(stored: list[tuple[int, int, str, str, int] | None]) -> FileSummary:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from cnnkit._images import as_channels_first, image_header, read_image, to_tensor
+from cnnkit._images import image_header, read_image, read_pixels
 from cnnkit.data._base import LabelledImages, as_labels, as_positions, checked_classes
 from cnnkit.data._batches import collated
 from cnnkit.data._extract import Limits
@@ -29,7 +29,6 @@ from cnnkit.preprocess import Preprocess, as_image_size
 from cnnkit.types import ImageSize, Interpolation, Mode, PathLike, Resize
 
 if TYPE_CHECKING:
-    from PIL import Image
     from typing_extensions import Self
 
     from cnnkit.data._arrays import ArrayDataset
@@ -286,24 +285,27 @@ class ImageFolder(LabelledImages):
                 f"position {index} is outside a data set of {len(self)} images"
             ) from None
         if self.transform is not None:
-            return self.transform(self._read(path)), label
-        return to_tensor(self._read_checked(path)), label
+            return self.transform(read_image(path, **self._how_to_read())), label
+        return self._read_checked(path).contiguous(), label
 
-    def _read_checked(self, path: str) -> Image.Image:
-        image = self._read(path)
+    def _read_checked(self, path: str) -> Tensor:
+        pixels = self._read_pixels(path)
         if self._size is None:
-            self._check_size(path, image.size)
-        return image
+            self._check_size(path, (pixels.shape[1], pixels.shape[2]))
+        return pixels
 
-    def _read(self, path: str) -> Image.Image:
-        return read_image(
-            path,
-            image_size=self._size,
-            mode=self._reading.mode or "RGB",
-            resize=self._reading.resize,
-            interpolation=self._reading.interpolation,
-            exact_decode=self._reading.exact_decode,
-        )
+    def _read_pixels(self, path: str) -> Tensor:
+        return read_pixels(path, **self._how_to_read())
+
+    def _how_to_read(self) -> dict[str, Any]:
+        """What both readers are told: `transform` is given a Pillow image, a batch pixels."""
+        return {
+            "image_size": self._size,
+            "mode": self._reading.mode or "RGB",
+            "resize": self._reading.resize,
+            "interpolation": self._reading.interpolation,
+            "exact_decode": self._reading.exact_decode,
+        }
 
     def get_batch(self, positions: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
         """The samples at these positions: uint8 (n, C, H, W) and labels int64 (n,).
@@ -361,17 +363,20 @@ class ImageFolder(LabelledImages):
     def _read_into(
         self, images: Tensor, rows: Sequence[int], workers: int | None, progress: bool
     ) -> None:
+        # torch would start threads of its own for each copy, which get in the way of those here.
+        filled = images.numpy()
+
         def fill(place: int) -> None:
-            images[place] = as_channels_first(self._read_checked(self._paths[rows[place]]))
+            filled[place] = self._read_checked(self._paths[rows[place]]).numpy()
 
         in_threads(fill, len(rows), workers, "decoding", progress)
 
     def _check_size(self, path: str, size: tuple[int, int]) -> None:
         expected = self.preprocess.image_size if self.preprocess else None
-        if (size[1], size[0]) != expected:
+        if size != expected:
             raise DataError(
                 f"without image_size all images must share one size: {self._paths[0]} is "
-                f"{expected} (height, width), but {path} is {(size[1], size[0])}; pass image_size="
+                f"{expected} (height, width), but {path} is {size}; pass image_size="
             )
 
     def _leave_out_corrupt(self) -> None:
@@ -379,7 +384,7 @@ class ImageFolder(LabelledImages):
 
         def verify(position: int) -> None:
             try:
-                self._read(self._paths[position])
+                self._read_pixels(self._paths[position])
             except (ImageReadError, NotFoundError) as error:  # not there: a link to nothing
                 reasons[position] = str(error)
 

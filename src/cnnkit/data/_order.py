@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from cnnkit.device import Part, derived_seed
+from cnnkit.distributed import world_size
 from cnnkit.errors import ArgumentError
 
 __all__ = ["BatchOrder"]
@@ -48,9 +49,14 @@ class BatchOrder:
             batches[-2:] = [torch.cat(batches[-2:])]
         return batches
 
-    def shares(self, epoch: int) -> list[tuple[Tensor, Part]]:
-        """Of each batch of this epoch the positions that are this process's, and which part."""
+    def shares(self, epoch: int) -> list[tuple[Tensor, Part | None]]:
+        """Of each batch of this epoch the positions that are this process's, and which part.
+
+        One process alone has whole batches, which need no part.
+        """
         batches = self.batches(epoch)
+        if world_size() == 1:
+            return [(positions, None) for positions in batches]
         parts = [Part.of(len(positions), self.batch_size) for positions in batches]
         return [
             (positions[part.start : part.start + part.size], part)

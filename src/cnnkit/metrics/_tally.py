@@ -90,7 +90,7 @@ class Tally:
             )
         self._logits.append(logits.detach())
         self._labels.append(labels)
-        self._rows += len(labels)
+        self._rows += labels.shape[0]
         if self._rows >= self._rows_at_once:
             self._count()
 

@@ -190,21 +190,22 @@ class ImageClassificationBase(nn.Module):
             )
 
     def _check_loss_shapes(self, logits: Tensor, labels: Tensor) -> None:
-        received = f"received logits {tuple(logits.shape)} and labels {tuple(labels.shape)}"
+        given, named = logits.shape, labels.shape
         if self.binary:
-            if logits.dim() != 1 or labels.shape != logits.shape:
-                raise ModelError(
-                    f"a binary model's loss expected logits (N,) and labels (N,), {received}: "
-                    f"return one logit a sample, `logits.squeeze(1)`, or set binary=False"
-                )
-        elif logits.dim() != 2 or (
-            labels.shape != logits.shape[:1]
-            and not (labels.is_floating_point() and labels.shape == logits.shape)
-        ):
-            raise ModelError(
-                f"the loss expected logits (N, C) and labels (N,), {received}: return one logit "
-                f"for each class, or set binary=True for a model with one logit a sample, (N,)"
-            )
+            fits = len(given) == 1 and named == given
+        else:
+            shares = named == given and labels.is_floating_point()
+            fits = len(given) == 2 and (named == given[:1] or shares)
+        if fits:
+            return
+        received = f"received logits {tuple(given)} and labels {tuple(named)}"
+        raise ModelError(
+            f"a binary model's loss expected logits (N,) and labels (N,), {received}: return one "
+            "logit a sample, `logits.squeeze(1)`, or set binary=False"
+            if self.binary
+            else f"the loss expected logits (N, C) and labels (N,), {received}: return one logit "
+            "for each class, or set binary=True for a model with one logit a sample, (N,)"
+        )
 
 
 @contextmanager

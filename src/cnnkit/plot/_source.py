@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cnnkit._images import read_image, to_tensor
+from cnnkit._images import read_pixels
 from cnnkit.errors import DataError
 from cnnkit.plot._samples import pixels_of
 from cnnkit.preprocess import Preprocess
@@ -38,16 +38,14 @@ def load(image: Any) -> Tensor:
         NotFoundError: There is no such file.
     """
     if is_file(image):
-        read = to_tensor(
-            read_image(
-                image,
-                image_size=None,
-                mode="RGB",
-                resize="stretch",
-                interpolation="bilinear",
-                exact_decode=True,
-            )
-        )
+        read = read_pixels(
+            image,
+            image_size=None,
+            mode="RGB",
+            resize="stretch",
+            interpolation="bilinear",
+            exact_decode=True,
+        ).contiguous()
         return read[:1] if bool((read == read[:1]).all()) else read
     if isinstance(image, np.ndarray):
         tensor = torch.from_numpy(np.array(image))  # a copy: torch warns of one that is read-only

@@ -13,6 +13,10 @@ from cnnkit.train._loss import number_of_classes
 
 __all__ = ["TrainFigures"]
 
+# Beside a small model's step, even sorting a batch's figures into their lists is felt: its code has
+# left the processor's cache by the time the step is done.
+_BATCHES_AT_ONCE = 64
+
 
 class TrainFigures:
     """Losses and predictions of the batches of an epoch.
@@ -23,23 +27,30 @@ class TrainFigures:
 
     def __init__(self, threshold: float | None = None) -> None:
         self.threshold = threshold
-        self.losses: list[float | Tensor] = []
-        self.weights: list[float | Tensor] = []
-        self.tally: Tally | None = None
+        self._losses: list[float | Tensor] = []
+        self._weights: list[float | Tensor] = []
+        self._new: list[tuple[float | Tensor, float | Tensor, Tensor | None, Tensor]] = []
+        self._tally: Tally | None = None
         self.earlier: Tensor | None = None  # counts of the batches before a resumed run went on
-        self.last: tuple[Tensor, Tensor] | None = None  # logits and labels
+        self._last: tuple[Tensor, Tensor] | None = None
 
     def add(
         self, loss: float | Tensor, weight: float | Tensor, logits: Tensor | None, labels: Tensor
     ) -> None:
         """Add a batch: its mean loss, what that was divided by, and its predictions."""
-        self.losses.append(loss)
-        self.weights.append(weight)
-        if logits is not None:
-            if self.tally is None:
-                self.tally = Tally(number_of_classes(logits), threshold=self.threshold)
-            self.last = logits.detach(), labels
-            self.tally.add_predictions(self.last[0], labels)
+        self._new.append((loss, weight, None if logits is None else logits.detach(), labels))
+        if len(self._new) == _BATCHES_AT_ONCE:
+            self._take_in()
+
+    @property
+    def last(self) -> tuple[Tensor, Tensor] | None:
+        """Logits and labels of the batch that was added last."""
+        self._take_in()
+        return self._last
+
+    def __bool__(self) -> bool:
+        """Whether a batch was added."""
+        return bool(self._new or self._losses)
 
     def row(self) -> dict[str, float]:
         """`train_loss`, and `train_acc` where the batches gave logits: sums over the samples."""
@@ -68,18 +79,40 @@ class TrainFigures:
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
         """Begin with what another run had added."""
-        self.losses, self.weights = saved["losses"].tolist(), saved["weights"].tolist()
+        self._losses, self._weights = saved["losses"].tolist(), saved["weights"].tolist()
         self.earlier = saved["matrix"]
 
     def _read(self) -> tuple[Tensor, Tensor]:
         """Losses and weights as float64 on the CPU; an accelerator is waited for once."""
-        return _on_cpu(self.losses), _on_cpu(self.weights)
+        self._take_in()
+        return _on_cpu(self._losses), _on_cpu(self._weights)
+
+    def take(self) -> tuple[Tensor, Tensor]:
+        """Losses and weights of the batches since the last call, float64 (n,) on the CPU."""
+        read = self._read()
+        self._losses, self._weights = [], []
+        return read
 
     def _matrix(self) -> Tensor | None:
-        matrix = None if self.tally is None else self.tally.totals().matrix
+        self._take_in()
+        matrix = None if self._tally is None else self._tally.totals().matrix
         if matrix is None or self.earlier is None:
             return self.earlier if matrix is None else matrix
         return matrix + self.earlier
+
+    def _take_in(self) -> None:
+        """Sort what was added lately into losses, weights and predictions."""
+        for loss, weight, _, _ in self._new:
+            self._losses.append(loss)
+            self._weights.append(weight)
+        seen = [(logits, labels) for _, _, logits, labels in self._new if logits is not None]
+        if seen:
+            self._last = seen[-1]
+            if self._tally is None:
+                self._tally = Tally(number_of_classes(seen[0][0]), threshold=self.threshold)
+            logits, labels = zip(*seen, strict=True)
+            self._tally.add_predictions(torch.cat(logits), torch.cat(labels))
+        self._new = []
 
 
 def _on_cpu(values: list[float | Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from cnnkit._progress import Bar, progress_bar
@@ -194,22 +194,14 @@ class _Trial:
 
     def _loss_of_step(self) -> float | None:
         """Mean over the samples of all processes; an accelerator is waited for, as it must be."""
-        losses, weights = map(_numbers, (self.figures.losses, self.figures.weights))
-        self.figures.losses, self.figures.weights = [], []
-        sums = torch.tensor(
-            [sum(loss * w for loss, w in zip(losses, weights, strict=True)), sum(weights)],
-            dtype=torch.float64,
-        )
+        losses, weights = self.figures.take()
+        sums = torch.stack([(losses * weights).sum(), weights.sum()])
         total, weight = all_reduce_sum(sums).tolist()
         return total / weight if weight else None
 
     def _set(self, lr: float) -> None:
         for group, share in zip(self.groups, self.shares, strict=True):
             group["lr"] = lr * share
-
-
-def _numbers(values: list[float | Tensor]) -> list[float]:
-    return [value.item() if isinstance(value, Tensor) else value for value in values]
 
 
 def _copies(model: nn.Module, loss: Any, optimizer: Any) -> tuple[Any, Any, Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnkit.device import stands_in
-from cnnkit.distributed import alone, any_of_us, gather
+from cnnkit.distributed import alone, any_of_us, gather, world_size
 from cnnkit.errors import ModelError, TrainingError
 from cnnkit.models._base import evaluating, hook_overridden
 from cnnkit.train._count import count
@@ -69,6 +69,7 @@ def train_epoch(
     Raises:
         UnsoundLossError: On the CPU, the loss of a batch is nan or infinite.
     """
+    several = world_size() > 1
     for batch in batches:
         with autocast:
             loss, logits, weight = step(batch)
@@ -79,7 +80,9 @@ def train_epoch(
             value, weight, loss = 0.0, 0 * weight, 0 * (loss if logits is None else logits).sum()
         if other:
             logits = None
-        _check_sound(value)
+        unsound = isinstance(value, float) and not math.isfinite(value)
+        if any_of_us(unsound) if several else unsound:
+            raise UnsoundLossError(_first_of(value if unsound else None))
         stepped = updates.add(loss, weight)
         figures.add(value, weight, logits, batch[1])
         after_batch()
@@ -88,15 +91,9 @@ def train_epoch(
     return not (updates.finish() and after_step())
 
 
-def _check_sound(value: float | Tensor) -> None:
-    """Stop where a loss that can be read is no number, in whichever process.
-
-    Raises:
-        UnsoundLossError: It is none.
-    """
-    own = value if isinstance(value, float) and not math.isfinite(value) else None
-    if any_of_us(own is not None):
-        raise UnsoundLossError(next(one for one in gather(own) if one is not None))
+def _first_of(own: float | Tensor | None) -> float:
+    """The loss that is no number, of the first process that has one."""
+    return float(next(one for one in gather(own) if one is not None))
 
 
 def make_step(model: nn.Module, loss: LossFunction, classes: tuple[str, ...] | None) -> Step:

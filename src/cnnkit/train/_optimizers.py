@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
@@ -61,10 +60,7 @@ def make_optimizer(choice: OptimizerChoice, model: nn.Module, lr: float | None) 
                 f"received {choice!r}"
             )
         known = _KNOWN[choice]
-        options = dict(known.options)
-        if choice == "sgd" and all(_has_fused_kernel(p) for p in parameters):
-            options["fused"] = True  # equal bit for bit; of the others the fused form is not
-        return known.make(parameters, lr=known.lr if lr is None else lr, **options)
+        return known.make(parameters, lr=known.lr if lr is None else lr, **known.options)
     if not callable(choice):
         raise ArgumentError(
             f"optimizer must be one of {tuple(_KNOWN)}, a class, an instance or a function, "
@@ -77,7 +73,3 @@ def make_optimizer(choice: OptimizerChoice, model: nn.Module, lr: float | None) 
             f"{type(made).__name__}"
         )
     return made
-
-
-def _has_fused_kernel(parameter: nn.Parameter) -> bool:
-    return parameter.device.type in ("cpu", "cuda") and parameter.dtype == torch.float32

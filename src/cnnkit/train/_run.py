@@ -105,6 +105,7 @@ class Run:
         self.epoch: _Epoch | None = None  # None between two epochs
         self.cut: StopReason | None = None  # an interrupt that every process knows of
         self._saved_at = 0
+        self._several = world_size() > 1  # asked once: it is needed after each step
         self._validating = False
         self._in_mid_step = False  # nothing may be written then
         self._generators: list[Any] = []  # that loaders and transforms bring; only checkpoints ask
@@ -171,7 +172,7 @@ class Run:
                 after_batch=lambda: self._after_batch(bar),
                 after_step=self._after_step,
             )
-        if not epoch.figures.losses:
+        if not epoch.figures:
             raise DataError("the training loader yielded no batch: there is nothing to train on")
         bad = [one for one in gather(epoch.figures.first_unsound()) if one is not None]
         if bad:
@@ -214,7 +215,8 @@ class Run:
 
     def _asked_to_stop(self) -> bool:
         """Whether Ctrl-C or SIGTERM came, to any of the processes."""
-        if not any_of_us(self.interrupt.reason is not None):
+        asked = self.interrupt.reason is not None
+        if not (any_of_us(asked) if self._several else asked):
             return False
         reasons = [reason for reason in gather(self.interrupt.reason) if reason is not None]
         self.interrupt.reason = self.cut = reasons[0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
@@ -65,7 +67,7 @@ class Updates:
             loss = loss * (self.processes * weight / (self._first * self.accumulate))
         if self.scaler is not None:
             loss = self.scaler.scale(loss)
-        with together():
+        with together() if self.processes > 1 else nullcontext():
             loss.backward()
         self.pending += 1
         return self.pending == self.accumulate and self.finish()
