@@ -18,8 +18,8 @@ from cnnkit import Classifier, data, distributed, models, train
 
 def digits() -> data.ArrayDataset:
     """1,797 images of 8x8 pixels."""
-    bunch = load_digits()
-    return data.ArrayDataset((bunch.images * 255 / 16).astype("uint8"), bunch.target)
+    pixels, labels = load_digits(return_X_y=True)  # (1797, 64) of 0 to 16
+    return data.ArrayDataset((pixels.reshape(-1, 8, 8) * 255 / 16).astype("uint8"), labels)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ take a backend back: import this in a process of its own, see tests/test_device.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,10 +18,28 @@ backend_registration._setup_privateuseone_for_python_backend("fakegpu")
 _COPIES = {torch.ops.aten.copy_.default, torch.ops.aten._copy_from.default}
 
 
+class Move(NamedTuple):
+    """A copy from the CPU to the accelerator."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    non_blocking: bool
+
+
+#: What was copied to the accelerator, and the operators that brought something back, for which a
+#: real one would be waited for. Tests clear the lists.
+moves: list[Move] = []
+waits: list[str] = []
+
+
 class OnFake(Tensor):
     """A tensor that says that it is on the accelerator, and holds one of the CPU."""
 
     raw: Tensor
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Saved as a tensor of the CPU, as which cnnkit reads what any device saved."""
+        return self.raw.__reduce_ex__(protocol)
 
     @staticmethod
     def __new__(cls, raw: Tensor) -> OnFake:
@@ -51,9 +69,13 @@ class OnFake(Tensor):
                 raise RuntimeError(f"{func}: a tensor of the CPU meets one of the accelerator")
             return x
 
+        if func is torch.ops.aten.copy_.default and not isinstance(args[1], OnFake):
+            moves.append(Move(tuple(args[1].shape), args[1].dtype, bool(args[2:] and args[2])))
+        if to_cpu or func is torch.ops.aten._local_scalar_dense.default:
+            waits.append(str(func))
         out = func(*tree_map(bare, args), **tree_map(bare, options))
         if func._schema.is_mutable:
-            return args[0]
+            return (kwargs or {}).get("out", args[0] if args else None)
         return out if to_cpu else tree_map(_wrapped, out)
 
 

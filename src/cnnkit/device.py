@@ -274,7 +274,7 @@ class DeviceDataLoader:
             for _ in islice(batches, start):
                 pass
             return self._prepared(map(self._shared, batches), epoch, start)
-        read = ((_as_batch(batch), *which) for batch, *which in groups(epoch, start))
+        read = ((_as_batch(batch), sizes, parts) for batch, sizes, parts in groups(epoch, start))
         return self._prepared(read, epoch, start)
 
     @property
@@ -353,8 +353,8 @@ class DeviceDataLoader:
         return bool(getattr(self.loader, "num_workers", 0))
 
     def _each(self, groups: Iterator[Group]) -> Iterator[Group]:
-        for batch, *which in groups:
-            yield to_device(batch, self.device), *which
+        for batch, sizes, parts in groups:
+            yield to_device(batch, self.device), sizes, parts
 
     def _one_ahead(self, groups: Iterator[Group]) -> Iterator[Group]:
         """Copy the next group on a stream of its own while the present one is computed."""
@@ -364,7 +364,7 @@ class DeviceDataLoader:
             pinned = [part if part.is_cuda else part.pin_memory() for part in group[0]]
             with torch.cuda.stream(side):
                 images, labels = (part.to(self.device, non_blocking=True) for part in pinned)
-            return (images, labels), *group[1:]
+            return (images, labels), group[1], group[2]
 
         ahead = [start(group) for group in islice(groups, 1)]
         while ahead:

@@ -324,8 +324,8 @@ def test_groups_stay_together(
         with pytest.raises(DataError, match="groups"):
             train_val_split(ds, val, test=test, stratify=stratify, groups=groups, seed=seed)
         return
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CnnkitWarning)  # of sizes that whole groups do not meet
         split = train_val_split(ds, val, test=test, stratify=stratify, groups=groups, seed=seed)
     assert_partition(split, len(ds))
     parts = parts_of(split)
@@ -333,35 +333,65 @@ def test_groups_stay_together(
     owners = [{groups[index] for index in part.indices.tolist()} for part in parts]
     assert sum(map(len, owners)) == len(members)
     assert all(owners)
-    lost = [set(labels) - set(part.targets.tolist()) for part in parts]
-    said = [str(w.message) for w in caught if "has no sample of" in str(w.message)]
-    assert len(said) == (sum(map(bool, lost)) if stratify else 0)
+    if stratify:
+        assert all(set(part.targets.tolist()) == set(labels) for part in parts)
 
 
-def test_a_class_is_brought_to_every_side_where_groups_allow_it() -> None:
-    # Among random cases with a solution, most are solved; the rest warn (above).
-    solved = possible = 0
+def can_be_covered(members: list[list[int]], sides: int) -> bool:
+    """Whether some choice of whole groups brings each class to each side: all choices are made."""
+    reached = {(frozenset[int](),) * sides}
+    for own in members:
+        reached = {
+            (*held[:side], held[side] | set(own), *held[side + 1 :])
+            for held in reached
+            for side in range(sides)
+        }
+    return (frozenset(label for own in members for label in own),) * sides in reached
+
+
+def some_groups(number: int, classes: int, most: int, seed: int) -> list[list[int]]:
+    """The classes of each group's samples, some of them several times."""
+    chance = random.Random(seed)
+    return [
+        [chance.randrange(classes) for _ in range(chance.randint(1, most))] for _ in range(number)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "classes", "most", "val", "test"),
+    [(7, 4, 4, 0.3, 0.0), (8, 5, 6, 0.2, 0.2), (9, 4, 5, 0.4, 0.1)],
+)
+def test_no_class_is_lost_from_a_part_where_groups_allow_it(
+    number: int, classes: int, most: int, val: float, test: float
+) -> None:
+    possible = impossible = 0
     for seed in range(150):
-        chance = random.Random(seed)
-        members = [[chance.randrange(4) for _ in range(chance.randint(1, 4))] for _ in range(7)]
+        members = some_groups(number, classes, most, seed)
         labels, groups = flattened(members, seed)
-        kinds = set(labels)
-
-        def covers(chosen: tuple[int, ...], members: Any = members, kinds: Any = kinds) -> bool:
-            sides: list[set[int]] = [set(), set()]
-            for group, side in enumerate(chosen):
-                sides[side] |= set(members[group])
-            return bool(sides[0] == sides[1] == kinds)
-
-        if not any(covers(chosen) for chosen in itertools.product((0, 1), repeat=7)):
-            continue
-        possible += 1
+        ds, sides = Labels(labels, "abcde"), 3 if test else 2
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CnnkitWarning)
-            split = train_val_split(Labels(labels, "abcd"), 0.3, groups=groups, seed=seed)
-        solved += all(set(part.targets.tolist()) == kinds for part in parts_of(split))
-    assert possible > 50
-    assert solved / possible > 0.95, (solved, possible)
+            if not can_be_covered(members, sides):
+                impossible += 1
+                with pytest.raises(DataError, match="groups"):
+                    train_val_split(ds, val, test=test, groups=groups, seed=seed)
+                continue
+            possible += 1
+            split = train_val_split(ds, val, test=test, groups=groups, seed=seed)
+        assert all(set(part.targets.tolist()) == set(labels) for part in parts_of(split)), seed
+    assert min(possible, impossible) > 20
+
+
+def test_folds_of_groups_lose_no_class_either() -> None:
+    for seed in range(50):
+        members = some_groups(11, 4, 4, seed)
+        if not can_be_covered(members, 4):
+            continue
+        labels, groups = flattened(members, seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CnnkitWarning)
+            for split in k_fold(Labels(labels, "abcd"), 4, groups=groups, seed=seed):
+                assert set(split.val.targets.tolist()) == set(labels)
 
 
 def test_bringing_a_class_back_costs_no_other_one() -> None:
@@ -375,10 +405,21 @@ def test_bringing_a_class_back_costs_no_other_one() -> None:
     assert parts.side_of == [0, 1, 1]  # the first group alone has class 1: it stays
 
 
-def test_a_lost_class_is_a_warning_that_names_it() -> None:
-    # "a" and "b" are each in two groups, but no choice of whole groups shares out both and "c".
+def test_groups_that_share_out_no_class_to_all_are_an_error_that_names_them() -> None:
+    # Each class is in two groups, but no choice of whole groups brings all three to both parts.
     members = [[0, 1], [0, 2], [1, 2]]
     labels, groups = flattened(members, 0)
+    ds = Labels(labels, "abc")
+    with pytest.raises(DataError, match=r"each of train and val; of the 3 groups, 'a' is in 2, 'b'"):
+        train_val_split(ds, 0.4, groups=groups)
+    assert len(train_val_split(ds, 0.4, groups=groups, stratify=False).train) == 4
+
+
+def test_a_search_that_takes_too_long_is_given_up_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cnnkit.data._groups._MOST_STEPS", 2)
+    labels, groups = flattened([[0, 1], [0, 2], [1, 2]], 0)
     with pytest.warns(CnnkitWarning, match=r"(train|val) has no sample of \['[abc]'"):
         train_val_split(Labels(labels, "abc"), 0.4, groups=groups)
 

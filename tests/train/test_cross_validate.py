@@ -148,13 +148,13 @@ def test_images_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         file.parent.mkdir(exist_ok=True)
         Image.new("L", (6, 6), 20 * number).save(file)
     read: list[str] = []
-    original = ImageFolder._read
+    original = ImageFolder._read_pixels
 
     def noted(self: ImageFolder, path: str) -> Any:
         read.append(path)
         return original(self, path)
 
-    monkeypatch.setattr(ImageFolder, "_read", noted)
+    monkeypatch.setattr(ImageFolder, "_read_pixels", noted)
     result = run(ImageFolder(tmp_path, mode="L"), partial(build, 2))
     assert len(read) == len(set(read)) == 12
     wrong = {mistake.path for mistake in result.report.mistakes}

@@ -343,7 +343,8 @@ def foreign_loaders() -> tuple[list[str], list[list[int]], dict[str, Any], dict[
     model = OwnHooks(with_logits=True)
     history, _, _ = trained(model, own, batched)
     report = train.evaluate(fixed(), batched).to_dict()
-    return refused, [list(sampler), list(batched.batch_sampler or [])], report, history.rows[-1]
+    seen: list[Any] = [list(sampler), list(batched.batch_sampler or [])]
+    return refused, seen, report, history.rows[-1]
 
 
 def test_loaders_of_other_libraries() -> None:

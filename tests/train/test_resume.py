@@ -170,7 +170,7 @@ def cut_and_resumed(folder: Path, make: Callable[[], Any], *cuts: int, **options
     for number, cut in enumerate(cuts):
         with pytest.raises(KeyboardInterrupt):
             train(folder, data=make(), resume=number > 0, callbacks=CutAt(cut), **options)
-    torch.rand(3), random.random(), np.random.rand()  # whatever is drawn meanwhile
+    _ = torch.rand(3), random.random(), np.random.rand()  # whatever is drawn meanwhile
     return train(folder, data=make(), resume=True, callbacks=CutAt(None), **options)
 
 
@@ -208,7 +208,8 @@ def test_a_row_before_training_is_not_made_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize("weight", [True, False])
 def test_batches_that_weigh_nothing_count_as_batches(tmp_path: Path, weight: bool) -> None:
     weights = torch.tensor([0.0, 1.0, 2.0])
-    loss = nn.CrossEntropyLoss(**({"weight": weights} if weight else {"ignore_index": 0}))
+    left_out: dict[str, Any] = {"weight": weights} if weight else {"ignore_index": 0}
+    loss = nn.CrossEntropyLoss(**left_out)
 
     def make() -> Any:
         return loaders(2)  # some batches have nothing but the class that is left out
@@ -219,13 +220,15 @@ def test_batches_that_weigh_nothing_count_as_batches(tmp_path: Path, weight: boo
 
 def test_a_loss_with_weights_of_its_own(tmp_path: Path) -> None:
     class Scaled(nn.Module):
+        calls: Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("calls", torch.zeros(()))
 
         def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-            self.calls += 1  # type: ignore[assignment, operator]
-            return nn.functional.cross_entropy(logits, labels) / self.calls  # type: ignore[operator]
+            self.calls += 1
+            return nn.functional.cross_entropy(logits, labels) / self.calls
 
     def options(loss: nn.Module) -> dict[str, Any]:
         return {"loss": loss, "epochs": 2, "scheduler": None}
@@ -463,7 +466,7 @@ class Draws(Callback):
         if not state.epoch:
             self.draw()
         else:
-            torch.rand(7), random.random()  # of which nothing may be seen
+            _ = torch.rand(7), random.random()  # of which nothing may be seen
 
     def on_epoch_start(self, state: TrainState) -> None:
         self.draw()

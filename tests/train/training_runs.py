@@ -24,11 +24,13 @@ def dataset(n: int = 60, size: int = 8, seed: int = 1) -> ArrayDataset:
     return ArrayDataset(images, torch.randint(0, C, (n,), generator=generator), classes="abc")
 
 
-def loaders(batch_size: int = 7, *, n: int = 60, workers: int = 0) -> Any:
+def loaders(
+    batch_size: int = 7, *, n: int = 60, workers: int = 0, device: str | None = "cpu"
+) -> Any:
     """With augmentation, and a short last batch."""
     split = train_val_split(dataset(n), val=0.2)
     shifts: list[Augmentation] = [augment.RandomFlip(), augment.RandomTranslate(2)]
-    return make_loaders(split, batch_size, augment=shifts, device="cpu", num_workers=workers)
+    return make_loaders(split, batch_size, augment=shifts, device=device, num_workers=workers)
 
 
 def network(seed: int = 3, dropout: float = 0.3) -> nn.Module:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from cnnkit.errors import DataError
+from cnnkit.errors import DataError, ImageReadError
 from cnnkit.preprocess import Preprocess
 from cnnkit.types import PathLike
 
@@ -47,11 +47,20 @@ def pixels_of(source: Any, preprocess: Preprocess) -> Tensor:
             "expected a path, the bytes of an image file, a Pillow image, a numpy array or a "
             f"tensor, or a list of these, received {type(source).__name__}"
         )
-    return preprocess.read(source)
+    try:
+        return preprocess.read(source)
+    except ImageReadError as error:
+        if isinstance(source, (str, os.PathLike)) and os.path.isdir(source):  # noqa: PTH112
+            raise ImageReadError(
+                f"expected an image file, but {os.fspath(source)} is a folder: predict_folder "
+                "answers for each image in it"
+            ) from error
+        raise
 
 
 def _of_tensor(image: Tensor, preprocess: Preprocess) -> Tensor:
     shape = preprocess.image_shape
+    _check_pixels(image)
     if image.dtype == torch.uint8 and tuple(image.shape) == shape:
         return image.cpu()
     if image.dtype == torch.uint8 and image.ndim == 3 and image.shape[0] in (1, 3, 4):
@@ -64,15 +73,24 @@ def _of_tensor(image: Tensor, preprocess: Preprocess) -> Tensor:
 
 
 def _as_pillow(array: np.ndarray[Any, Any]) -> Image.Image:
+    _check_pixels(array)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     colour = array.ndim == 3 and array.shape[2] in (3, 4)
-    if array.dtype != np.uint8 or not (colour or array.ndim == 2) or 0 in array.shape:
+    if array.dtype != np.uint8 or not (colour or array.ndim == 2):
         raise DataError(
             "expected a uint8 array of shape (height, width) or (height, width, channels), "
             f"received {array.dtype} of shape {array.shape}{_hint(array.ndim)}"
         )
     return Image.fromarray(np.ascontiguousarray(array))
+
+
+def _check_pixels(image: Tensor | np.ndarray[Any, Any]) -> None:
+    if 0 in image.shape:
+        raise DataError(
+            f"the image has no pixels, its shape is {tuple(image.shape)}: leave it out, or look for "
+            "the crop that left nothing of it"
+        )
 
 
 def _hint(ndim: int) -> str:

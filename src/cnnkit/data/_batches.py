@@ -79,9 +79,9 @@ class BatchLoader:
             return
         read = _reader(self.dataset)
         for first in range(0, len(shares), self.at_once):
-            rows, parts = zip(*shares[first : first + self.at_once], strict=True)
-            sizes = [some.shape[0] for some in rows]  # len() of a tensor costs three times as much
-            yield read(torch.cat(rows)), sizes, None if parts[0] is None else parts
+            some, parts = zip(*shares[first : first + self.at_once], strict=True)
+            sizes = [rows.shape[0] for rows in some]  # len() of a tensor costs three times as much
+            yield read(torch.cat(some)), sizes, None if parts[0] is None else parts
 
     def _from_workers(self, epoch: int, start: int) -> Iterator[Any]:
         # Workers are kept for the next pass, but not shared with one that is still running.

@@ -1,18 +1,25 @@
 """Which group of samples goes to which side of a split: whole groups, as well shared out as can be.
 
-Exact solutions would be a packing problem. This is greedy: groups from large to small, each to the
-side that needs its classes most, then repairs where a side is left without a group or a class.
+Exact sizes would be a packing problem. This is greedy: groups from large to small, each to the side
+that needs its classes most, then repairs where a side is left without a group or a class. Only where
+these do not do, the groups that bring each class to each side are searched for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from cnnkit.data._assign import Bits, Ints, shuffled
 
-__all__ = ["GroupSides", "sides_by_group"]
+__all__ = ["GroupSides", "NoChoiceError", "sides_by_group"]
+
+_MOST_STEPS = 20_000  # of the search, below a second: the rare case that needs more is given up
+
+
+class NoChoiceError(Exception):
+    """No choice of whole groups brings every class to every side."""
 
 
 def sides_by_group(
@@ -26,17 +33,25 @@ def sides_by_group(
         labels: Of each sample, int64 (N,); all zero where only the sides' sizes matter.
         sizes: Of the sides, N together; met as closely as whole groups allow.
         bits: Decides between groups of one size.
-        keep_classes: Bring a class that a side lacks there, if that costs no side another one.
+        keep_classes: Bring every class to every side. A class is left out somewhere only where the
+            search for a way takes too long.
+
+    Raises:
+        NoChoiceError: Every class is to be kept, and there is no way.
     """
     parts = GroupSides(groups, labels, sizes)
     by_chance = shuffled(len(parts.members), bits)
     largest_first = by_chance[np.argsort(-np.bincount(groups)[by_chance], kind="stable")]
-    for group in largest_first.tolist():
-        parts.put(group, max(range(len(sizes)), key=lambda side: parts.gain(group, side)))
+    parts.put_all(largest_first.tolist())
     smallest_first = largest_first[::-1].tolist()
     parts.fill_empty_sides(smallest_first)
     if keep_classes:
         parts.bring_back_classes(smallest_first)
+        if parts.lacks_a_class():
+            found = GroupSides(groups, labels, sizes)
+            if found.cover(largest_first.tolist()):
+                found.put_all(largest_first.tolist())
+                parts = found
     return np.array(parts.side_of)[groups]
 
 
@@ -66,7 +81,11 @@ class GroupSides:
             np.append(counts, counts.sum())[:, None] * shares
         ).tolist()
         self.lacking: list[list[float]] = [list(row) for row in self.wanted]
-        self.holders = [[0] * len(sizes) for _ in self.wanted]  # groups with this class there
+        # Groups with this class there, and in the last column those that are nowhere yet.
+        self.holders = [[0] * (len(sizes) + 1) for _ in self.wanted]
+        for members in self.members:
+            for kind, _ in members:
+                self.holders[kind][-1] += 1
         self.side_of = [-1] * len(self.members)
         self.sides = range(len(sizes))
 
@@ -86,13 +105,19 @@ class GroupSides:
         )
 
     def put(self, group: int, side: int) -> None:
-        """Bring a group to a side, from where it was."""
+        """Bring a group to a side, from where it was; -1 is nowhere."""
         for place, sign in ((self.side_of[group], -1), (side, 1)):
-            if place >= 0:
-                for kind, n in self.members[group]:
+            for kind, n in self.members[group]:
+                self.holders[kind][place] += sign
+                if place >= 0:
                     self.lacking[kind][place] -= sign * n
-                    self.holders[kind][place] += sign
         self.side_of[group] = side
+
+    def put_all(self, groups: list[int]) -> None:
+        """Bring each group that is nowhere yet to the side that gains most, one after another."""
+        for group in groups:
+            if self.side_of[group] < 0:
+                self.put(group, max(self.sides, key=lambda side: self.gain(group, side)))
 
     def spares(self, group: int) -> bool:
         """Whether its side loses no class when the group leaves."""
@@ -121,3 +146,64 @@ class GroupSides:
                 if movable:
                     best = max(movable, key=lambda g: self.gain(g, side) - self.loss(g))
                     self.put(best, side)
+
+    def lacks_a_class(self) -> bool:
+        """Whether a class is not on every side."""
+        return self._scarcest() is not None
+
+    def cover(self, groups: list[int]) -> bool:
+        """Bring just so many groups to sides that each has every class, by trying.
+
+        Args:
+            groups: All of them, none on a side yet; of those that gain as much, the first is tried
+                first.
+
+        Returns:
+            False where the search was given up.
+
+        Raises:
+            NoChoiceError: There is no way.
+        """
+        with_kind: list[list[int]] = [[] for _ in self.wanted]
+        for group in groups:
+            for kind, _ in self.members[group]:
+                with_kind[kind].append(group)
+        tried: list[tuple[int, Iterator[int]]] = []  # sides, and the groups still to try on each
+        chosen: list[int] = []
+        for _ in range(_MOST_STEPS):
+            if len(tried) == len(chosen):
+                scarcest = self._scarcest()
+                if scarcest is None:
+                    return True
+                tried.append(self._choices(with_kind[scarcest], scarcest))
+            side, choices = tried[-1]
+            group = next(choices, -1)
+            if group >= 0:
+                self.put(group, side)
+                chosen.append(group)
+                continue
+            tried.pop()
+            if not tried:
+                raise NoChoiceError
+            self.put(chosen.pop(), -1)
+        return False
+
+    def _scarcest(self) -> int | None:
+        """Of the classes that a side lacks, the one with the fewest groups to spare.
+
+        Tried first, it shows early that a way leads nowhere.
+        """
+        spare = {}
+        for kind, (*there, nowhere) in enumerate(self.holders[:-1]):
+            if 0 in there and any(self.wanted[kind]):
+                spare[kind] = nowhere - there.count(0)
+        return min(spare, key=lambda kind: spare[kind], default=None)
+
+    def _choices(self, groups: list[int], kind: int) -> tuple[int, Iterator[int]]:
+        """A side that lacks this class, and those of these groups that might bring it there."""
+        empty = [side for side in self.sides if not self.holders[kind][side]]
+        side = max(empty, key=lambda side: self.lacking[kind][side])
+        if self.holders[kind][-1] < len(empty):
+            return side, iter(())  # one of these sides would stay without
+        free = [group for group in groups if self.side_of[group] < 0]
+        return side, iter(sorted(free, key=lambda group: -self.gain(group, side)))

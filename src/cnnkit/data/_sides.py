@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnnkit.data._assign import Bits, Ints, folds, sides_by_class, sides_of
-from cnnkit.data._groups import sides_by_group
+from cnnkit.data._groups import NoChoiceError, sides_by_group
 from cnnkit.errors import ArgumentError, CnnkitWarning, DataError
 from cnnkit.types import LabelledDataset
 
@@ -171,7 +171,15 @@ def _by_group(
         pairs = np.unique(numbers * len(whole.classes) + labels)
         holders = np.bincount(pairs % len(whole.classes))
         _check_classes(whole, holders, names, "groups")
-    sides = sides_by_group(numbers, kinds, list(sizes.values()), bits, keep_classes=stratify)
+    try:
+        sides = sides_by_group(numbers, kinds, list(sizes.values()), bits, keep_classes=stratify)
+    except NoChoiceError as error:
+        rare = sorted(np.flatnonzero(holders), key=lambda label: holders[label])[:5]
+        shown = ", ".join(f"{whole.classes[label]!r} is in {holders[label]}" for label in rare)
+        raise DataError(
+            f"no choice of whole groups brings every class to each of {_listed(names)}; of the "
+            f"{number} groups, {shown}: add groups, leave a class out, or pass stratify=False"
+        ) from error
     for side, (name, size) in enumerate(sizes.items()):
         mine = sides == side
         if abs(mine.sum() - size) > size / 2:
@@ -182,8 +190,8 @@ def _by_group(
         lost = np.setdiff1d(kinds, kinds[mine])
         if len(lost):
             _warn(
-                f"{name} has no sample of {[whole.classes[label] for label in lost]}: its groups "
-                "could not be moved without another loss; try another seed"
+                f"{name} has no sample of {[whole.classes[label] for label in lost]}: no choice of "
+                "whole groups that brings it there was found; try another seed"
             )
     return sides
 

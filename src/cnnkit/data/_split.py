@@ -137,6 +137,8 @@ def train_val_split(
 
     With groups the sizes are met as closely as whole groups allow: groups go from large to small to
     the part that needs their classes most. A part that is off by more than half is a warning.
+    Stratified, every class is in every part wherever some choice of whole groups does that; where
+    the search for one takes too long, a warning names the class that is not.
 
     Args:
         ds: A data set of cnnkit's, or a map-style one with `targets`, as torchvision's have.
@@ -153,7 +155,8 @@ def train_val_split(
     Raises:
         ArgumentError: A size or another argument makes no sense.
         DataError: A class has too few samples (or groups) to be in every part, a part has no room
-            for all classes, or the data set holds a sample twice.
+            for all classes, no choice of whole groups brings all classes to each part, or the data
+            set holds a sample twice.
 
     Example:
         >>> from cnnkit.data import ArrayDataset
@@ -212,7 +215,8 @@ def k_fold(
     Raises:
         ArgumentError: k or another argument makes no sense.
         DataError: A class has fewer than k samples (or groups), there are fewer groups than folds,
-            or the data set holds a sample twice.
+            no choice of whole groups brings all classes to each fold, or the data set holds a
+            sample twice.
 
     Example:
         >>> from cnnkit.data import ArrayDataset

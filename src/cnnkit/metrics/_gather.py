@@ -124,7 +124,9 @@ class DetailTally:
         other._look()
         both = self._empty()
         theirs = other._mistakes
-        known = {(part.indices_into, part._placed) for part in (self, other) if part.samples}
+        known: set[tuple[IndicesInto, bool]] = {
+            (part.indices_into, part._placed) for part in (self, other) if part.samples
+        }
         if len(known) > 1:
             raise ArgumentError("the indices of these tallies count different things: place both")
         both.indices_into, both._placed = next(iter(known), ("loader", False))

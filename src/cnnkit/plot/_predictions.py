@@ -125,7 +125,7 @@ def _check(logits: Any, samples: Samples) -> None:
         raise ModelError(
             f"expected logits of shape ({number}, {known or 'classes'}) for {number} images"
             f"{'' if known is None else f' of {known} classes'}, or ({number},) with one logit a "
-            f"sample, received {shape}"
+            f"sample, received {shape}: `classes` names each output once, in their order"
         )
     if not bool(logits.isfinite().all()):
         raise ModelError(

@@ -106,7 +106,12 @@ def pixels_of(
     for position, image in enumerate(images):
         if image.ndim == 2:
             image = image[None]
-        if image.ndim != 3 or image.shape[0] not in _SHOWN or not image.numel():
+        if not image.numel():
+            raise DataError(
+                f"image {position} has no pixels, its shape is {tuple(image.shape)}: leave it out, "
+                "or look for the crop that left nothing of it"
+            )
+        if image.ndim != 3 or image.shape[0] not in _SHOWN:
             raise DataError(
                 f"expected images of shape (channels, height, width) with {list(_SHOWN)} channels, "
                 f"image {position} has shape {tuple(image.shape)}"

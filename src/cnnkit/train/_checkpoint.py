@@ -163,12 +163,11 @@ class CheckpointFolder:
             path.unlink(missing_ok=True)
 
     def _prune(self, best: int | None) -> None:
-        if self.keep == "all":
-            kept = {p for p in self if p.batch is None}
-        elif self.keep == "best":
-            kept = {p for p in self if p.batch is None and p.epoch == best}
+        finished = [p for p in self if p.batch is None]
+        if isinstance(self.keep, int):
+            kept = finished[-self.keep :]
         else:
-            kept = set([p for p in self if p.batch is None][-self.keep :])
+            kept = [p for p in finished if self.keep == "all" or p.epoch == best]
         positions = list(self)
         for position in positions[:-_ALWAYS]:
             if position not in kept:

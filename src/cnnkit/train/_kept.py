@@ -6,7 +6,6 @@ import copy
 import math
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from cnnkit.errors import ArgumentError
@@ -80,5 +79,4 @@ def weights_are_numbers(model: nn.Module) -> bool:
     """Whether no weight that is trained is nan or infinite."""
     weights = [p.detach() for p in model.parameters() if p.requires_grad and p.numel()]
     # The largest size is nan or infinite if any is; a sum of squares might overflow.
-    sizes = torch._foreach_norm(weights, float("inf")) if weights else []
-    return all(math.isfinite(size) for size in torch.stack(list(sizes)).tolist()) if sizes else True
+    return not weights or math.isfinite(nn.utils.get_total_norm(weights, float("inf")))

@@ -25,7 +25,8 @@ def seeded(seed: int | None, device: torch.device) -> Iterator[None]:
         yield
         return
     python, numpy = random.getstate(), np.random.get_state()
-    devices: list[int] = [] if device.type in ("cpu", "meta") else [device.index or 0]
+    # A backend of somebody's own may have no random states: torch would fail to ask for them.
+    devices = [device.index or 0] if _has_states(device) else []
     kind = device.type if devices else "cuda"
     with torch.random.fork_rng(devices=devices, device_type=kind):
         # Each process drops out other units: one number would drop the same ones of each share.
@@ -44,11 +45,11 @@ def random_states(device: torch.device, generators: Sequence[Any] = ()) -> dict[
         device: Whose generator torch has besides that of the CPU.
         generators: Others, of the three libraries.
     """
-    module = getattr(torch, device.type, None)
-    own = device.type != "cpu" and hasattr(module, "get_rng_state")
     return {
         "torch": torch.get_rng_state(),
-        "device": module.get_rng_state(device) if module is not None and own else None,
+        "device": getattr(torch, device.type).get_rng_state(device)
+        if _has_states(device)
+        else None,
         "python": _plain(random.getstate()),
         "numpy": _plain(np.random.get_state(legacy=False)),
         "generators": [_plain(_get_state(generator)) for generator in generators],
@@ -58,13 +59,17 @@ def random_states(device: torch.device, generators: Sequence[Any] = ()) -> dict[
 def put_back(states: dict[str, Any], device: torch.device, generators: Sequence[Any] = ()) -> None:
     """Set every generator to what `random_states` saw."""
     torch.set_rng_state(states["torch"])
-    module = getattr(torch, device.type, None)
-    if states["device"] is not None and hasattr(module, "set_rng_state"):
-        module.set_rng_state(states["device"], device)  # type: ignore[union-attr]
+    if states["device"] is not None and _has_states(device):
+        getattr(torch, device.type).set_rng_state(states["device"], device)
     random.setstate(_unplain(states["python"]))
     np.random.set_state(_unplain(states["numpy"]))
     for generator, state in zip(generators, states["generators"], strict=True):
         _set_state(generator, _unplain(state))
+
+
+def _has_states(device: torch.device) -> bool:
+    """Whether torch has a generator of the device's own, besides that of the CPU."""
+    return device.type != "cpu" and hasattr(getattr(torch, device.type, None), "get_rng_state")
 
 
 def _get_state(generator: Any) -> Any:

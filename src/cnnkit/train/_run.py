@@ -218,8 +218,8 @@ class Run:
         asked = self.interrupt.reason is not None
         if not (any_of_us(asked) if self._several else asked):
             return False
-        reasons = [reason for reason in gather(self.interrupt.reason) if reason is not None]
-        self.interrupt.reason = self.cut = reasons[0]
+        reasons: list[StopReason | None] = gather(self.interrupt.reason)
+        self.interrupt.reason = self.cut = next(one for one in reasons if one is not None)
         return True
 
     def _end_epoch(self, row: Row, started: float, rate: float) -> None:

@@ -74,8 +74,10 @@ def of_data(name: str, loader: DeviceDataLoader | None) -> dict[str, Any]:
     if order is not None:
         settings |= {"shuffle": order.shuffle, "balanced": order.weights is not None}
         settings["order seed"] = order.seed
-    elif hasattr(loader.loader, "sampler"):
-        settings["sampler"] = type(loader.loader.sampler).__qualname__
+    else:
+        sampler = getattr(loader.loader, "sampler", None)
+        if sampler is not None:
+            settings["sampler"] = type(sampler).__qualname__
     return {f"{name} {key}": value for key, value in settings.items()}
 
 

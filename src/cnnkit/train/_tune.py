@@ -53,8 +53,7 @@ def faster_format(
                 with compute.applied(trial):
                     seconds.append(_timed(step, next(iter(compute.batches([batch]))), compute))
                 trial.zero_grad()  # of the other format they would be in the way
-    medians = {name: statistics.median(seconds[1:]) for name, seconds in taken.items()}
-    return min(medians, key=lambda name: medians[name])
+    return min(taken, key=lambda name: statistics.median(taken[name][1:]))
 
 
 def _timed(step: Step, batch: Batch, compute: Compute) -> float:

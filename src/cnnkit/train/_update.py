@@ -104,6 +104,8 @@ class Updates:
         if isinstance(self._total, (int, float)) and self._total == 0:
             return
         factor = self._first * self.accumulate / self._total
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        if gradients and (isinstance(factor, Tensor) or factor != 1):
-            torch._foreach_mul_(gradients, factor)
+        if not isinstance(factor, Tensor) and factor == 1:
+            return
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
