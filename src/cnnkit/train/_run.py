@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import nn
@@ -82,6 +82,7 @@ class _Epoch:
     started: float
     random: dict[str, Any] | None  # the states before its first batch was asked for
     resumed: dict[str, Any] | None = None  # those of the batch at which it goes on
+    rates: list[float] = field(default_factory=list)  # on an accelerator, of each batch from there
 
 
 class _AskedToStopError(Exception):
@@ -139,7 +140,7 @@ class Run:
             except _AskedToStopError:
                 self.cut = self.interrupt.reason
             except UnsoundLossError as error:
-                self._unsound("loss", error.value, state.batch + 1)
+                self._unsound("loss", error.value, state.batch + 1, state.lr)
             except (RuntimeError, MemoryError) as error:
                 self._failed(error)
             self._finish()
@@ -158,7 +159,8 @@ class Run:
             parts.callbacks.epoch_start(state)
             self.epoch = _Epoch(TrainFigures(self.threshold), rate, started, self._random_states())
         parts.model.train()
-        epoch = self.epoch
+        epoch, start = self.epoch, state.batch
+        epoch.rates = [state.lr]
         with progress_bar(
             _length(parts.train), f"epoch {state.epoch}/{state.epochs}", parts.progress
         ) as bar:
@@ -176,9 +178,13 @@ class Run:
             raise DataError("the training loader yielded no batch: there is nothing to train on")
         bad = [one for one in gather(epoch.figures.first_unsound()) if one is not None]
         if bad:
-            self._unsound("loss", *min(bad, key=lambda one: one[1]))
+            value, batch = min(bad, key=lambda one: one[1])
+            on_cpu = self.device.type == "cpu"
+            self._unsound(
+                "loss", value, batch, state.lr if on_cpu else epoch.rates[batch - 1 - start]
+            )
         elif whole and any_of_us(not weights_are_numbers(parts.model)):
-            self._unsound("weights", math.nan, state.batch)
+            self._unsound("weights", math.nan, state.batch, state.lr)
         elif whole:
             row: Row = {"epoch": state.epoch, **epoch.figures.row()}
             self._end_epoch(row, epoch.started, epoch.rate)
@@ -199,6 +205,9 @@ class Run:
     def _after_batch(self, bar: Bar) -> None:
         self.state.batch += 1
         bar.update()
+        if self.device.type != "cpu" and self.epoch is not None:
+            # Whether the losses are numbers is seen at the epoch's end, when a schedule has moved.
+            self.epoch.rates.append(self.state.lr)
         if self.state.step == 0 and self.state.batch == 1 and self.epoch is not None:
             self.watch.first_batch(self.parts.model, self.parts.loss, self.epoch.figures.last)
 
@@ -287,20 +296,22 @@ class Run:
         elif self.parts.progress:
             print(epoch_line(row, self.state.epochs), flush=True)  # noqa: T201
 
-    def _unsound(self, what: Literal["loss", "weights"], value: float, batch: int) -> None:
+    def _unsound(
+        self, what: Literal["loss", "weights"], value: float, batch: int, rate: float
+    ) -> None:
         """The loss or the weights are no numbers: note it and end the run."""
         state = self.state
         started = time.perf_counter() if self.epoch is None else self.epoch.started
         seconds = time.perf_counter() - started
         self.history.rows.append(
-            {"epoch": state.epoch, "train_loss": value, "lr": state.lr, "seconds": seconds}
+            {"epoch": state.epoch, "train_loss": value, "lr": rate, "seconds": seconds}
         )
         if self.parts.progress and is_main():
             print(epoch_line(self.history.rows[-1], state.epochs), flush=True)  # noqa: T201
         self.watch.say(
             "unsound",
             f"the {what} became {value} in epoch {state.epoch}, batch {batch}, at the learning "
-            f"rate {state.lr:g}: the run has ended, and the weights of "
+            f"rate {rate:g}: the run has ended, and the weights of "
             + (f"epoch {self.kept.epoch}" if self.kept.epoch else "the beginning")
             + " are back in the model. Try a smaller learning rate (find_lr proposes one) or "
             "clip_norm=1, and look for images or class weights that are no numbers",
