@@ -12,11 +12,12 @@ better network is trained on all the others, measured once on those, and sorts t
 import argparse
 import functools
 import json
-import shutil
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
+import covers
 import drawn
 import torch
 
@@ -54,9 +55,8 @@ def try_rates(
     model: models.ImageClassificationBase, parts: data.Loaders, steps: int, out: Path
 ) -> list[str]:
     """What find_lr says, and the alarm at a learning rate of 1, which is returned."""
-    curve = train.find_lr(
-        model, parts.train, optimizer="adam", lowest=1e-8, highest=0.1, steps=steps
-    )
+    span: dict[str, Any] = {"lowest": 1e-8, "highest": 0.1, "steps": steps}
+    curve = train.find_lr(model, parts.train, optimizer="adam", **span)
     plot.lr_curve(curve).savefig(out / "lr_curve.png", dpi=150)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CnnkitWarning)
@@ -64,22 +64,6 @@ def try_rates(
     alarms = [str(warning.message) for warning in caught]
     print(f"find_lr suggests {curve.suggestion}; at 1:", *alarms, sep="\n  ")
     return alarms
-
-
-def sort_covers(classifier: Classifier, test: data.ImageFolder, cat: str, out: Path) -> int:
-    """Copy images to one folder, as covers come, and show those with a cat, the surest first."""
-    shutil.rmtree(out / "covers", ignore_errors=True)
-    (out / "covers").mkdir()
-    for number, path in enumerate(test.paths):
-        shutil.copy(path, out / "covers" / f"{number:04}{Path(path).suffix}")
-    found = classifier.predict_folder(out / "covers")
-    found.to_csv(out / "covers.csv")
-    cats = [row for row in found if row.label == cat]  # over 50 %
-    names = [f"{place}. {row.probability:.0%}" for place, row in enumerate(cats[:24], start=1)]
-    if cats:
-        shown = data.ImageFolder.from_files([r.path for r in cats[:24]], names, image_size=120)
-        plot.batch(shown, number=len(names), columns=8).savefig(out / "covers.png", dpi=150)
-    return len(cats)
 
 
 def main() -> None:
@@ -98,28 +82,16 @@ def main() -> None:
 
     by_128 = Preprocess(args.size, "RGB", mean=(0.0,) * 3, std=(128 / 255,) * 3)
     common = {"preprocess": by_128, "device": args.device, "seed": seed}
-    networks = {
-        name: functools.partial(
-            models.create_model, name, num_classes=2, image_size=args.size, init="xavier"
-        )
-        for name in ARTICLE
-    }
+    shape = {"num_classes": 2, "image_size": args.size, "init": "xavier"}
+    networks = {n: functools.partial(models.create_model, n, **shape) for n in ARTICLE}
     torch.manual_seed(seed)  # of these weights; those of the folds are drawn by (seed, fold)
     parts = data.make_loaders(next(iter(data.k_fold(images, args.folds, seed=seed))), 10, **common)
     alarms = try_rates(networks["LeNetVariant"](), parts, 20 if args.quick else 100, out)
-    compared = train.cross_validate(
-        networks["LeNetVariant"],
-        images,
-        k=args.folds,
-        batch_size=10,
-        epochs=args.epochs,
-        optimizer="adam",
-        lr=args.lr,
-        monitor="val_acc",
-        settings={name: {"build_model": network} for name, network in networks.items()},
-        out_dir=out / "folds",  # what was interrupted goes on when the same is called again
-        **common,
-    )
+    how = {"batch_size": 10, "optimizer": "adam", "lr": args.lr, "monitor": "val_acc", **common}
+    how |= {"k": args.folds, "epochs": args.epochs}
+    how["out_dir"] = out / "folds"  # what was interrupted goes on when the same is called again
+    settings = {name: {"build_model": network} for name, network in networks.items()}
+    compared = train.cross_validate(networks["LeNetVariant"], images, settings=settings, **how)
     best = compared.best
     print(compared, f"out of fold, {best.name}:", best.report, sep="\n")
     plot.folds(best).savefig(out / "folds.png", dpi=150)
@@ -134,7 +106,7 @@ def main() -> None:
         "article": ARTICLE,
         "put_aside": report.accuracy,
         "alarms": alarms,
-        "cats": sort_covers(classifier, test, cat, out),
+        "cats": covers.sort_out(classifier, test, cat, out),
         "seconds": round(time.perf_counter() - started, 1),
     }
     (out / "result.json").write_text(json.dumps(result, indent=2))

@@ -37,11 +37,9 @@ def open_frames(args: argparse.Namespace) -> list[data.ImageFolder]:
     found: list[data.ImageFolder] = []
     for source, name in zip(sources, ("training_set", "test_set"), strict=True):
         classes = found[0].classes if found else None  # the same in both, or it is an error
-        if root is None:
-            folder = data.ImageFolder.from_zip(source, image_size=128, classes=classes)
-        else:
-            folder = data.ImageFolder(root / name, image_size=128, classes=classes)
-        found.append(folder)
+        opened = data.ImageFolder.from_zip if root is None else data.ImageFolder
+        place = source if root is None else root / name
+        found.append(opened(place, image_size=128, classes=classes))
     return found
 
 
@@ -81,16 +79,10 @@ def main() -> None:
         "ThreeConvCIFAR", like=loaders, hidden=128, dropout=0.25, binary=True
     )
     checkpoints = args.out / f"checkpoints_{len(frames)}_{args.seed}"
+    # A run that was killed goes on; a finished one is read.
+    saved = {"checkpoint_dir": checkpoints, "keep": "all", "resume": "auto"}
     history = train.fit(
-        model,
-        loaders.train,
-        loaders.val,
-        epochs=epochs,
-        lr=0.01,
-        checkpoint_dir=checkpoints,
-        keep="all",
-        resume="auto",  # a run that was killed goes on; a finished one is read
-        seed=args.seed,
+        model, loaders.train, loaders.val, epochs=epochs, lr=0.01, seed=args.seed, **saved
     )
     epoch = min(7, epochs)
     train.load_checkpoint(checkpoints, model, epoch=epoch)
@@ -99,16 +91,15 @@ def main() -> None:
 
     report = train.evaluate(model, test_loader, positive=test.classes[-1])
     print(report)
-    plot.history(history).savefig(args.out / "history.png", dpi=150)
-    plot.confusion_matrix(report).savefig(args.out / "confusion_matrix.png", dpi=150)
+    pictures = {"history": plot.history(history), "confusion_matrix": plot.confusion_matrix(report)}
     if report.mistakes:
-        plot.mistakes(report, test).savefig(args.out / "mistakes.png", dpi=150)
+        pictures["mistakes"] = plot.mistakes(report, test)
+    for name, picture in pictures.items():
+        picture.savefig(args.out / f"{name}.png", dpi=150)
     Classifier.from_loader(model, test_loader, report=report).save(args.out / "mario_or_wario.pt")
     result = {
         "accuracy": report.accuracy,
-        "precision": report.binary.precision,
-        "recall": report.binary.recall,
-        "f1": report.binary.f1,
+        **{name: getattr(report.binary, name) for name in ("precision", "recall", "f1")},
         "wrong": f"{report.samples - report.correct} of {report.samples}",
         "epoch": epoch,
         "article": ARTICLE,
