@@ -113,10 +113,15 @@ def peak_mib() -> float:
 
 
 def near_groups(report: DataReport) -> list[tuple[Sample, ...]]:
-    """The pictures that are there more than once, but not byte for byte."""
+    """The pictures that are there more than once, but not byte for byte.
+
+    What is across parts may be twice within one of them as well: it is still one picture.
+    """
     kinds = "near copy across parts", "near copy within a part"
-    groups = [g for found in report.findings if found.kind in kinds for g in found.groups]
-    return list({frozenset(group): group for group in groups}.values())
+    found = {kind: [] for kind in kinds} | {f.kind: list(f.groups) for f in report.findings}
+    across, within = (found[kind] for kind in kinds)
+    known = {sample for group in across for sample in group}
+    return across + [group for group in within if known.isdisjoint(group)]
 
 
 def report_as_it_is(parts: Parts) -> DataReport:

@@ -11,7 +11,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -27,6 +27,7 @@ from cnnkit._images import (
     IMAGE_EXTENSIONS,
     image_header,
     read_image,
+    read_pixels,
     resized,
     to_mode,
     to_tensor,
@@ -471,9 +472,12 @@ def test_a_damaged_png_is_refused(share: float) -> None:
 
 
 def test_no_image_at_all(tmp_path: Path) -> None:
-    for name, content in [("empty.jpg", b""), ("text.jpg", b"hello, I am a text\n" * 9)]:
+    for name, content, said in [
+        ("empty.jpg", b"", "nothing in .*empty.jpg: copy the image again"),
+        ("text.jpg", b"hello, I am a text\n" * 9, "text.jpg is not a readable image: its content"),
+    ]:
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ImageReadError, match=rf"{name} is not a readable image: its content"):
+        with pytest.raises(ImageReadError, match=said):
             read(tmp_path / name)
         with pytest.raises(ImageReadError, match=name):
             image_header(tmp_path / name)
@@ -603,7 +607,8 @@ def test_to_tensor_is_uint8_channels_first_and_writable() -> None:
 
 def test_extensions_are_those_of_pillows_raster_formats() -> None:
     known = Image.registered_extensions()
-    assert known.keys() >= IMAGE_EXTENSIONS
+    formats = {known[extension] for extension in IMAGE_EXTENSIONS}
+    assert {extension for extension, of in known.items() if of in formats} == IMAGE_EXTENSIONS
     assert not IMAGE_EXTENSIONS & {".pdf", ".eps", ".ps", ".wmf", ".emf", ".mpg", ".mpeg", ".hdf"}
     assert {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"} <= IMAGE_EXTENSIONS
 
@@ -784,3 +789,91 @@ def test_reduced_decoding_never_falls_short(
         assert spare >= DRAFT_MARGIN
     if resize != "pad":
         assert np.abs(got - 99).max() <= 1
+
+
+# --- resizing by torch --------------------------------------------------------------------------
+
+
+def shrunk(**options: Any) -> dict[str, Any]:
+    """The settings for a JPEG that shrinks."""
+    return {
+        "image_size": (70, 90),
+        "mode": "RGB",
+        "resize": "stretch",
+        "interpolation": "bilinear",
+        "exact_decode": False,
+        **options,
+    }
+
+
+def of_pillow(data: bytes, **options: Any) -> Array:
+    """What Pillow alone makes of a JPEG that is decoded in full and stretched."""
+    settings_ = shrunk(**options)
+    height, width = settings_["image_size"]
+    with Image.open(io.BytesIO(data)) as opened:
+        image = opened.convert(settings_["mode"])
+    named: str = settings_["interpolation"].upper()
+    return np.asarray(image.resize((width, height), Image.Resampling[named])).astype(int)
+
+
+# Shrunk by less than a half, so that decoding is the same, and by more.
+@pytest.mark.parametrize("side", [(120, 160), (33, 25)])
+@pytest.mark.parametrize("interpolation", get_args(Interpolation))
+@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_jpeg_that_shrinks_is_the_same_image_and_tensor(
+    side: tuple[int, int], interpolation: Interpolation, resize: Resize, mode: Mode
+) -> None:
+    data = encoded(photograph(200, 180), "JPEG", quality=90)
+    options = shrunk(image_size=side, interpolation=interpolation, resize=resize, mode=mode)
+    tensor = read_pixels(data, **options)
+    image = read_image(data, **options)
+    assert tensor.dtype == torch.uint8
+    assert image.mode == mode
+    assert torch.equal(tensor, to_tensor(image))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_jpeg_that_shrinks_is_pillows_to_two_grey_levels(mode: Mode) -> None:
+    data = encoded(photograph(130, 140), "JPEG", quality=90)
+    difference = np.abs(pixels(data, **shrunk(mode=mode)) - of_pillow(data, mode=mode))
+    assert 0 < difference.max() <= 2, "less than a half: only the resizing differs"
+    assert difference.mean() < 0.05
+
+
+@pytest.mark.parametrize("interpolation", get_args(Interpolation))
+@pytest.mark.parametrize("side", [(70, 90), (20, 30)])
+def test_exact_decoding_resizes_as_pillow_does(
+    interpolation: Interpolation, side: tuple[int, int]
+) -> None:
+    data = encoded(photograph(130, 140), "JPEG", quality=90)
+    options: dict[str, Any] = {"interpolation": interpolation, "image_size": side}
+    exact = pixels(data, **shrunk(exact_decode=True, **options))
+    np.testing.assert_array_equal(exact, of_pillow(data, **options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"resize": "crop"},
+        {"resize": "pad"},
+        {"interpolation": "nearest"},
+        {"interpolation": "lanczos"},
+        {"interpolation": "bicubic"},
+        {"resize": "crop", "interpolation": "bicubic"},
+        {"image_size": (140, 150)},  # nothing shrinks
+        {"image_size": (70, 150)},  # one side grows
+    ],
+)
+def test_other_ways_of_resizing_are_pillows(options: dict[str, Any]) -> None:
+    data = encoded(photograph(130, 140), "JPEG", quality=90)
+    np.testing.assert_array_equal(
+        pixels(data, **shrunk(**options)),
+        pixels(data, **shrunk(exact_decode=True, **options)),
+    )
+
+
+def test_other_formats_are_resized_by_pillow() -> None:
+    for form in ("PNG", "BMP", "TIFF"):
+        data = encoded(photograph(130, 140), form)
+        np.testing.assert_array_equal(pixels(data, **shrunk()), of_pillow(data))

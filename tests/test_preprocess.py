@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.models import ResNet18_Weights
 
+from cnnkit._pixels import from_uint8
 from cnnkit.data import ArrayDataset, ImageFolder
 from cnnkit.errors import ArgumentError, DataError, ImageReadError, NotFoundError
 from cnnkit.preprocess import Preprocess, as_image_size
@@ -117,6 +118,41 @@ def test_a_big_batch_gives_the_bits_of_small_ones(preprocess: Preprocess) -> Non
     small = torch.cat([preprocess(part) for part in images.split(7)])
     assert torch.equal(preprocess(images), small)
     assert torch.equal(preprocess(images)[13], preprocess(images[13]))
+
+
+# Many small images, images larger than a piece, and rows that are larger than one.
+@pytest.mark.parametrize("shape", [(900, 3, 5, 7), (5, 3, 150, 110), (2, 3, 6, 20_000)])
+@pytest.mark.parametrize("preprocess", [COLOUR, COLOUR.scale_only], ids=["normalised", "scaled"])
+def test_one_thread_gives_the_bits_of_many(preprocess: Preprocess, shape: tuple[int, ...]) -> None:
+    preprocess = preprocess.with_size((shape[2], shape[3]))
+    images = uint8(*shape)
+    assert images.numel() > 1 << 15  # several pieces
+    before = images.clone()
+    wanted = preprocess(images)
+    assert torch.equal(preprocess(images, one_thread=True), wanted)
+    assert torch.equal(images, before)
+    swapped = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)  # channels last
+    assert torch.equal(preprocess(swapped, one_thread=True), wanted)
+    floats = torch.rand(2, *shape[1:])
+    assert torch.equal(preprocess(floats, one_thread=True), preprocess(floats))
+
+
+@pytest.mark.parametrize("shape", [(900, 3, 5, 7), (5, 3, 150, 110), (7, 1, 300, 200)])
+def test_one_thread_is_given_pieces_that_torch_does_not_share_out(shape: tuple[int, ...]) -> None:
+    images = uint8(*shape)
+    pieces: list[torch.Tensor] = []
+
+    def finish(piece: torch.Tensor) -> torch.Tensor:
+        pieces.append(piece)
+        return piece.div_(255)
+
+    got = from_uint8(images, finish, one_thread=True)
+    np.testing.assert_array_equal(got.numpy(), images.numpy() / np.float32(255))
+    assert len(pieces) > 1
+    assert max(piece.numel() for piece in pieces) <= 1 << 15  # torch: at::internal::GRAIN_SIZE
+    assert sum(piece.numel() for piece in pieces) == images.numel()
+    # An image larger than that is divided by its rows, so that channels stay together.
+    assert all(piece.shape[1] == shape[1] and piece.shape[3] == shape[3] for piece in pieces)
 
 
 def test_images_need_not_be_contiguous() -> None:

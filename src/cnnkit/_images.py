@@ -23,12 +23,12 @@ from cnnkit.types import Interpolation, Mode, PathLike, Resize
 T = TypeVar("T")
 
 IMAGE_EXTENSIONS = frozenset({
-    ".apng", ".avif", ".avifs", ".bmp", ".dib", ".gif", ".icns", ".ico", ".im", ".j2k", ".jfif",
-    ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".msp", ".pbm", ".pcx", ".pfm", ".pgm",
-    ".png", ".pnm", ".ppm", ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga", ".tif", ".tiff",
-    ".webp", ".xbm", ".xpm",
+    ".apng", ".avif", ".avifs", ".bmp", ".bw", ".dib", ".gif", ".icb", ".icns", ".ico", ".im",
+    ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".msp",
+    ".pbm", ".pcx", ".pfm", ".pgm", ".png", ".pnm", ".ppm", ".qoi", ".ras", ".rgb", ".rgba", ".sgi",
+    ".tga", ".tif", ".tiff", ".vda", ".vst", ".webp", ".xbm", ".xpm",
 })  # fmt: skip
-"""Raster formats that Pillow reads, by lower-case extension."""
+"""Raster formats that Pillow reads, by lower-case extension; not the working files of programs."""
 
 # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size for less work. It is done when what is
 # decoded is still this many times the size asked for; docs/guides/your-own-images.md has what that
@@ -36,7 +36,6 @@ IMAGE_EXTENSIONS = frozenset({
 # save nothing for photographs below twice the size.
 DRAFT_MARGIN = 1.0
 
-_QUICK: frozenset[Interpolation] = frozenset({"bilinear", "bicubic"})
 _FILTERS: dict[Interpolation, Image.Resampling] = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -77,7 +76,7 @@ def read_image(
         mode: Colour mode of the result.
         resize: How another shape becomes `image_size`.
         interpolation: Pillow's filter by name.
-        exact_decode: Never decode a JPEG at a reduced size.
+        exact_decode: Decode every JPEG at its full size, and resize it by Pillow as other files.
 
     Returns:
         A Pillow image of its own.
@@ -131,8 +130,8 @@ def _read(
         image = to_mode(_upright(image), mode)
         if image_size is None:
             return image
-        if quickly and resize == "stretch" and interpolation in _QUICK:
-            return _quickly_resized(image, image_size, interpolation)
+        if quickly and resize == "stretch" and interpolation == "bilinear":
+            return _quickly_resized(image, image_size)
         return resized(image, image_size, resize, interpolation)
 
     if isinstance(source, Image.Image):
@@ -183,19 +182,15 @@ def resized(
     return padded
 
 
-def _quickly_resized(
-    image: Image.Image, image_size: tuple[int, int], interpolation: Interpolation
-) -> Tensor:
-    """The same stretch by torch, which is quicker, and off from Pillow's by 2 levels at most.
+def _quickly_resized(image: Image.Image, image_size: tuple[int, int]) -> Tensor:
+    """Pillow's bilinear stretch by torch, which is twice as quick, and off by 2 levels at most.
 
-    Bicubic may be off by 30 where black and white pixels alternate: it overshoots, what is above
-    white is cut off between the two directions, and Pillow begins with whichever costs less.
-
-    It is for JPEGs of which no exact decoding was asked, which `_draft` may have changed more.
+    (Bicubic could be off by 30 where black and white pixels alternate: it overshoots, and each cuts
+    that off at another moment.) It is for JPEGs of which no exact decoding was asked, which
+    `_draft` may have changed more.
     """
     pixels = _as_channels_first(image)[None]
-    resized = nn.functional.interpolate(pixels, image_size, mode=interpolation, antialias=True)
-    return resized[0]
+    return nn.functional.interpolate(pixels, image_size, mode="bilinear", antialias=True)[0]
 
 
 def to_mode(image: Image.Image, mode: Mode) -> Image.Image:
@@ -237,24 +232,26 @@ def _stream(source: PathLike | bytes, *, whole: bool = True) -> tuple[str, IO[by
             of which threads that decode beside it wait. For a header alone it is left open.
     """
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return f"the given {len(source)} bytes", _not_empty(source, "what was given")
+        name = f"the given {len(source)} bytes"
+        return name, _not_empty(source, name)
     path = os.fspath(source)
     try:
         stream = open(path, "rb")  # noqa: PTH123, SIM115 - a Path costs 30 us an image
         if not whole:
             return path, stream
         with stream:
-            return path, _not_empty(stream.read(), path)
+            content = stream.read()
     except FileNotFoundError:
         raise NotFoundError(f"expected an image file, but there is none at {path}") from None
     except OSError as error:
         raise ImageReadError(f"{path} cannot be opened: {error.strerror or error}") from error
+    return path, _not_empty(content, path)
 
 
 def _not_empty(content: bytes | bytearray | memoryview, name: str) -> io.BytesIO:
     """To Pillow nothing is of an unknown format, and its reader would look for a broken file."""
     if not len(content):
-        raise ImageReadError(f"{name} is empty, 0 bytes: copy the image again, or leave it out")
+        raise ImageReadError(f"there is nothing in {name}: copy the image again, or leave it out")
     return io.BytesIO(content)
 
 

@@ -400,7 +400,9 @@ def _as_batch(batch: Any) -> Batch:
     if not images.ndim or not labels.ndim:
         raise DataError("expected batches of images and labels, received a single image or label")
     if len(images) != len(labels):
-        raise DataError(f"a batch has {len(images)} images but {len(labels)} labels")
+        raise DataError(
+            f"a batch has {len(images)} images but {len(labels)} labels: give one label an image"
+        )
     if labels.dtype != torch.int64 and not labels.is_floating_point():
         labels = labels.long()  # the losses take no other integers
     return images, labels

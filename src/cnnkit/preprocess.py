@@ -61,7 +61,7 @@ class Preprocess:
         resize: "stretch" to the size, "crop" the middle in the size's aspect, or "pad" with black.
         interpolation: Pillow's filter, "nearest", "bilinear", "bicubic" or "lanczos"; all but the
             first antialias when shrinking.
-        exact_decode: Decode every JPEG at its full size, which takes longer.
+        exact_decode: Decode every JPEG at its full size and resize it by Pillow; takes longer.
 
     Raises:
         ArgumentError: A choice is unknown, a size is not positive, a std is not positive, or mean

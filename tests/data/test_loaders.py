@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, TensorDataset
-from torchvision import transforms
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from torchvision import datasets, transforms
 
+from cnnkit import _pixels
 from cnnkit.data import (
     ArrayDataset,
     ImageFolder,
@@ -327,22 +328,51 @@ def test_iterating_touches_no_global_random_state(num_workers: int, folder: Path
 # --- workers ------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker:UserWarning")  # 2 cores
 def test_any_number_of_workers_gives_the_same_batches(folder: Path) -> None:
     options: dict[str, Any] = {"shuffle": True, "augment": noise, "device": "cpu", "cache": "off"}
     ds = ImageFolder(folder, image_size=(16, 12), resize="crop")
-    alone, one, two = (make_loader(ds, 4, num_workers=number, **options) for number in (0, 1, 2))
+    alone, one, four = (make_loader(ds, 2, num_workers=number, **options) for number in (0, 1, 4))
     wanted: list[Any] = []
     for _ in range(2):
         wanted = list(alone)
-        assert len(wanted) == 3
+        assert len(wanted) == 5, "the last one joins the one before"
         assert equal(one, wanted)
-        assert equal(two, wanted)
-    next(iter(two))  # a pass that was left
-    two.set_epoch(1)
-    assert equal(two, wanted)
+        assert equal(four, wanted)
+    next(iter(four))  # a pass that was left
+    four.set_epoch(1)
+    assert equal(four, wanted)
     one.set_epoch(5)
     alone.set_epoch(5)
     assert equal(one, alone)
+
+
+def test_beside_workers_pixels_are_scaled_by_one_thread_to_the_same_bits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[int] = []
+
+    def counted(images: Tensor, at_once: int) -> Any:
+        made.append(at_once)
+        return pieces(images, at_once)
+
+    pieces = _pixels._pieces
+    monkeypatch.setattr(_pixels, "_pieces", counted)
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (7, 3, 130, 120), np.uint8))
+    ds = ArrayDataset(images, [0, 1, 0, 1, 0, 1, 0])  # each larger than a piece
+    normalised = Preprocess((130, 120), "RGB", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
+    for preprocess in (None, normalised):
+        for augment in ((), noise):
+            options: dict[str, Any] = {"preprocess": preprocess, "augment": augment}
+            alone, one = (
+                make_loader(ds, 3, num_workers=number, device="cpu", **options) for number in (0, 1)
+            )
+            made.clear()
+            wanted = list(alone)
+            assert set(made) <= {1 << 18}
+            made.clear()
+            assert equal(list(one), wanted)
+            assert set(made) == {1 << 15}
 
 
 def test_workers_read_arrays_parts_and_foreign_sets_alike() -> None:
@@ -387,10 +417,22 @@ def test_workers_end_with_their_loader() -> None:
 def test_a_transform_that_cannot_be_sent_is_reported_before_workers_start(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ds = ImageFolder(folder, image_size=8, transform=lambda image: tv.functional.to_tensor(image))
-    with monkeypatch.context() as patch:
-        patch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
-        with pytest.raises(ArgumentError, match=r"transform .* lambda .*num_workers=0"):
+    def local(image: Any) -> Any:
+        return tv.functional.to_tensor(image)
+
+    ours = ImageFolder(folder, image_size=8, transform=lambda image: local(image))
+    theirs = datasets.ImageFolder(str(folder), transform=tv.Compose([tv.Resize(8), local]))
+    labels = datasets.ImageFolder(str(folder), target_transform=lambda label: label)
+    monkeypatch.setattr(multiprocessing, "get_start_method", lambda: "spawn")
+    for ds, message in (
+        (ours, r"the transform .* lambda .*num_workers=0"),
+        (ours.subset([0, 1]), "the transform"),
+        (theirs, "the transform .* local"),
+        (Subset(theirs, [0, 1]), "the transform"),
+        (train_val_split(theirs, val=4).train, "the transform"),
+        (labels, "the target_transform"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
             next(iter(make_loader(ds, 4, num_workers=1, device="cpu")))
 
 

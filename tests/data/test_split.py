@@ -391,6 +391,7 @@ def test_folds_of_groups_lose_no_class_either() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CnnkitWarning)
             for split in k_fold(Labels(labels, "abcd"), 4, groups=groups, seed=seed):
+                assert split.val is not None
                 assert set(split.val.targets.tolist()) == set(labels)
 
 
@@ -410,7 +411,7 @@ def test_groups_that_share_out_no_class_to_all_are_an_error_that_names_them() ->
     members = [[0, 1], [0, 2], [1, 2]]
     labels, groups = flattened(members, 0)
     ds = Labels(labels, "abc")
-    with pytest.raises(DataError, match=r"each of train and val; of the 3 groups, 'a' is in 2, 'b'"):
+    with pytest.raises(DataError, match=r"to each of train and val; of the 3 groups, 'a' is in 2"):
         train_val_split(ds, 0.4, groups=groups)
     assert len(train_val_split(ds, 0.4, groups=groups, stratify=False).train) == 4
 

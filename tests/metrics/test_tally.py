@@ -106,6 +106,14 @@ def test_a_nan_in_one_batch_is_seen_in_the_total() -> None:
     assert math.isnan(tally.totals().loss)
 
 
+def test_nan_logits_are_said_by_the_loss() -> None:
+    logits, labels = torch.tensor([[1.0, 0.0], [math.nan, 0.0]]), torch.tensor([0, 1])
+    tally = Tally(2)
+    tally.add_loss(torch.nn.functional.cross_entropy(logits, labels), 2)
+    tally.add_predictions(logits, labels)
+    assert math.isnan(tally.totals().loss)
+
+
 def test_more_logits_than_classes_are_refused() -> None:
     tally = Tally(2)
     with pytest.raises(DataError, match=r"2 classes, received \(1, 3\)"):

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from cnnkit import data
 from cnnkit.errors import ArgumentError
-from cnnkit.models import AlexNet, FastCNN, ThreeConvCIFAR, init_weights
+from cnnkit.models import MLP, AlexNet, FastCNN, ThreeConvCIFAR, init_weights
+from cnnkit.train import Callback, TrainState, cross_validate
 
 
 def fans(weight: torch.Tensor) -> tuple[int, int]:
@@ -48,6 +50,31 @@ def test_default_changes_nothing_and_draws_nothing() -> None:
 def test_each_build_draws_afresh() -> None:
     one, two = FastCNN(init="xavier"), FastCNN(init="xavier")
     assert not torch.equal(one.stem.weight, two.stem.weight)
+
+
+def test_each_fold_draws_afresh_and_the_same_again() -> None:
+    images = torch.arange(24, dtype=torch.uint8).reshape(-1, 1, 1).expand(-1, 6, 6)
+    ds = data.ArrayDataset(images, torch.arange(24) % 2)
+    bound = math.sqrt(6 / (36 + 8))
+
+    class Initial(Callback):
+        def on_fit_start(self, state: TrainState) -> None:
+            assert isinstance(state.model, MLP)
+            drawn.append(state.model.get_parameter("fc1.weight").detach().clone())
+
+    runs: list[list[torch.Tensor]] = []
+    for _ in range(2):
+        drawn: list[torch.Tensor] = []
+        cross_validate(
+            lambda: MLP(2, image_size=6, hidden=(8,), init="xavier"), ds, k=3, batch_size=8,
+            epochs=1, callbacks=[Initial()], progress=False,
+        )  # fmt: skip
+        runs.append(drawn)
+    first, again = runs
+    assert len(first) == 3
+    assert all(0.9 * bound < weight.abs().max() <= bound for weight in first), "xavier"
+    assert not any(torch.equal(first[a], first[b]) for a, b in [(0, 1), (0, 2), (1, 2)])
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
 
 
 def test_an_unknown_name_lists_the_choices() -> None:

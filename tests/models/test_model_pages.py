@@ -29,9 +29,18 @@ MODELS = {
     "AlexNet": "alexnet",
     "FastCNN": "fast-cnn",
 }
+ARTICLES = {
+    "MLP": ["mnist-mlp"],
+    "TwoLayerCNN": ["fashion-mnist"],
+    "ThreeConvCIFAR": ["cifar10-three-conv", "mario-vs-wario"],
+    "SixConvCIFAR": ["cifar10-six-conv"],
+    "LeNetVariant": ["cat-covers"],
+    "AlexNet": ["cat-covers"],
+}
 CALL = re.compile(r"^\| `(\w+\(.*?\))` \| ([\d,]+) \|", re.MULTILINE)
 ROW = re.compile(r"^\| \[`(\w+)`\]\((.+)\.md\) \| (.+) \|$", re.MULTILINE)
 CODE = re.compile(r"^```python\n((?:.*\n)*?)```\n(?:\n```text\n((?:.*\n)*?)```)?", re.MULTILINE)
+FIGURE = re.compile(r"^\| `(\w+)` \| .* \| ([\d.]+) ?% \|$", re.MULTILINE)
 PRETRAINED = re.compile(
     r"^\| `(\w+)` \| (\S+) % \| (\S+) million \| (\S+) million \|", re.MULTILINE
 )
@@ -109,6 +118,25 @@ def test_table_of_all_models() -> None:
             f"{table.parameters:,}",
             f"{table.multiply_adds / 1e6:,.1f}",
         ]
+
+
+@pytest.mark.parametrize("name", ARTICLES)
+def test_article_and_what_was_changed(name: str) -> None:
+    for article in ARTICLES[name]:
+        assert f"](../articles/{article}.md)" in shown(name)
+    assert re.search(r"^## Changed from the articles?$", shown(name), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_figure_reached(name: str) -> None:
+    """The page has in bold the best figure that the table of all models has of it."""
+    rows = FIGURE.findall((PAGES / "index.md").read_text(encoding="utf-8"))
+    assert len(rows) >= 5
+    figures = sorted((float(figure) for model, figure in rows if model == name), reverse=True)
+    section = shown(name).partition("## Figures\n")[2]
+    assert "(index.md#figures)" in section
+    stated = [float(figure) for figure in re.findall(r"\*\*([\d.]+) ?%\*\*", section)]
+    assert stated == figures[:1], f"write **{figures[0]}%** on {MODELS[name]}.md" if figures else ""
 
 
 @pytest.mark.parametrize("name", MODELS)

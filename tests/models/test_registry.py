@@ -84,16 +84,20 @@ def test_like_must_say_what_it_decides() -> None:
         ("threeconvcifar", "Did you mean ThreeConvCIFAR"),
         ("ThreeConv", "ThreeConvCIFAR"),
         ("Alexnet", "Did you mean AlexNet"),
-        ("resnet", "There are AlexNet, FastCNN, LeNetVariant, MLP"),
+        ("alexnet", "Did you mean AlexNet"),  # torchvision has one of this name
+        ("resnet18", "Did you mean torchvision:resnet18"),
+        ("torchvision:resnet81", "Did you mean .*resnet18"),
+        ("qqqq", "'. There are AlexNet, FastCNN, LeNetVariant, MLP"),
     ],
 )
 def test_unknown_names_suggest_the_nearest(name: str, hint: str) -> None:
-    with pytest.raises(ModelError, match=rf"{name!r}.*{hint}"):
-        create_model(name)
+    given = name.removeprefix("torchvision:")
+    with pytest.raises(ModelError, match=rf"'{given}.*{hint}"):
+        create_model(name, num_classes=2)
 
 
 def test_unknown_arguments_list_the_known() -> None:
-    with pytest.raises(ModelError, match=r"no argument droput: it takes num_classes, .*dropout"):
+    with pytest.raises(ModelError, match=r"argument droput. Did you mean dropout.* num_classes,"):
         create_model("MLP", droput=0.1)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -89,7 +90,8 @@ def test_conv_output_size_names_what_does_not_fit() -> None:
 def test_height_width() -> None:
     assert height_width(28) == (28, 28)
     assert height_width((3, 5)) == (3, 5)
-    for wrong in (0, (3,), (3, 0), (1, 2, 3)):
+    assert height_width((np.int64(3), 5)) == height_width([3, 5]) == (3, 5)  # type: ignore[arg-type]
+    for wrong in (0, (3,), (3, 0), (1, 2, 3), 28.0, (28.0, 28.0), "28", None, True, {3, 5}):
         with pytest.raises(ArgumentError, match="received"):
             height_width(wrong)  # type: ignore[arg-type]
 

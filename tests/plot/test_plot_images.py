@@ -236,7 +236,12 @@ def test_a_title_may_be_added() -> None:
         ((torch.zeros(3, 4), torch.zeros(3)), {}, DataError, r"\(3, 4\)"),
         ((torch.zeros(3, 1, 2, 2), torch.rand(3)), {}, DataError, "label 0 is no integer: 0"),
         ((torch.zeros(1, 2, 4, 4), torch.zeros(1)), {}, DataError, r"\[1, 3, 4\].*\(2, 4, 4\)"),
-        ((torch.zeros(1, 3, 0, 4), torch.zeros(1)), {}, DataError, r"image 0.*\(3, 0, 4\)"),
+        (
+            (torch.zeros(1, 3, 0, 4), torch.zeros(1)),
+            {},
+            DataError,
+            r"image 0 has no pixels.*\(3, 0, 4\)",
+        ),
         ((torch.full((1, 1, 2, 2), torch.nan), torch.zeros(1)), {}, DataError, "no numbers"),
         (ArrayDataset(torch.zeros(2, 5), [0, 1]), {}, DataError, r"shape \(5,\)"),
     ],

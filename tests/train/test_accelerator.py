@@ -43,5 +43,6 @@ def test_on_a_fake_accelerator(name: str, outcomes: dict[str, str]) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.filterwarnings("ignore::cnnkit.errors.CnnkitWarning")  # the runs are short
 @pytest.mark.parametrize("name", [n for n in RUNS if n != "a_batch_moves_once_and_nothing_waits"])
-def test_on_a_card(name: str) -> None:
+def test_on_a_card(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # it has ten bits
     RUNS[name]("cuda")

@@ -271,6 +271,19 @@ def test_tune_leaves_no_trace_in_a_foreign_loader(own_generator: bool) -> None:
     assert equal(run("tune"), run("channels_last"))
 
 
+def test_tune_does_not_try_what_is_known_to_be_many_times_slower(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def timed(*_: Any) -> float:
+        raise AssertionError("a step of the LeNet variant takes half a minute in channels_last")
+
+    monkeypatch.setattr(tuning, "_timed", timed)
+    few = [(torch.randn(2, 3, 116, 116), torch.tensor([0, 1]))]
+    fit(LeNetVariant(2, image_size=116), few, epochs=1, memory_format="tune", progress=False)
+    with pytest.raises(AssertionError, match="half a minute"):
+        fit(Net(), batches(), epochs=1, memory_format="tune", progress=False)
+
+
 def test_tune_touches_neither_gradients_nor_buffers(timed: list[str]) -> None:
     timed[0] = "contiguous"
     model = Net()

@@ -94,8 +94,8 @@ def check_outputs(model: nn.Module, preprocess: Preprocess, classes: tuple[str, 
         shape = tuple(getattr(logits, "shape", ()))
         raise ModelError(
             f"the model's outputs do not match the {len(classes)} classes {classes}: expected "
-            f"shape {' or '.join(map(str, expected))} for one image, received {shape}; name a class "
-            "for each output, in their order"
+            f"shape {' or '.join(map(str, expected))} for one image, received {shape}; name a "
+            "class for each output, in their order"
         )
 
 

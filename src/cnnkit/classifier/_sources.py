@@ -88,8 +88,8 @@ def _as_pillow(array: np.ndarray[Any, Any]) -> Image.Image:
 def _check_pixels(image: Tensor | np.ndarray[Any, Any]) -> None:
     if 0 in image.shape:
         raise DataError(
-            f"the image has no pixels, its shape is {tuple(image.shape)}: leave it out, or look for "
-            "the crop that left nothing of it"
+            f"the image has no pixels, its shape is {tuple(image.shape)}: leave it out, or look "
+            "for the crop that left nothing of it"
         )
 
 

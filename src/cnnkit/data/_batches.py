@@ -223,13 +223,22 @@ def _check_workers_can_start(dataset: Any) -> None:
             "num_workers > 0 starts processes that import this script again, and the script trains "
             'when it is imported: put its code under if __name__ == "__main__":'
         )
-    transform = getattr(dataset, "transform", None)
-    if transform is None or multiprocessing.get_start_method() == "fork":
-        return  # a forked worker has the transform already
-    try:
-        pickle.dumps(transform)
-    except Exception as error:  # pickle raises errors of several classes
-        raise ArgumentError(
-            f"the transform cannot be sent to worker processes ({error}): a lambda or a local "
-            "function cannot be pickled; define it at the top of a module, or use num_workers=0"
-        ) from error
+    if multiprocessing.get_start_method() == "fork":
+        return  # a forked worker has everything already
+    for name, transform in _transforms(dataset):
+        try:
+            pickle.dumps(transform)
+        except Exception as error:  # pickle raises errors of several classes
+            raise ArgumentError(
+                f"the {name} cannot be sent to worker processes ({error}): a lambda or a local "
+                "function cannot be pickled; define it at the top of a module, or use num_workers=0"
+            ) from error
+
+
+def _transforms(dataset: Any) -> Iterator[tuple[str, Any]]:
+    """What a data set applies to its samples, and the one behind it where it is a view or part."""
+    while dataset is not None:
+        for name in ("transform", "target_transform"):
+            if (transform := getattr(dataset, name, None)) is not None:
+                yield name, transform
+        dataset = getattr(dataset, "dataset", None)

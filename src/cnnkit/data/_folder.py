@@ -66,8 +66,8 @@ class ImageFolder(LabelledImages):
         on_corrupt: "raise" when a broken file is read, or "skip": every file is decoded once when
             the folder is opened, and broken ones are left out and listed in `skipped`.
         exact_decode: Decode every JPEG at its full size. Otherwise one that shrinks a lot is
-            decoded at a half, a quarter or an eighth of its size, which is faster and moves
-            pixels by about one grey level on average.
+            decoded at a half, a quarter or an eighth of its size, and torch shrinks what Pillow
+            would; that is faster and moves pixels by about one grey level on average.
 
     Raises:
         NotFoundError: There is nothing at `root`.

@@ -1,8 +1,8 @@
 """Which group of samples goes to which side of a split: whole groups, as well shared out as can be.
 
 Exact sizes would be a packing problem. This is greedy: groups from large to small, each to the side
-that needs its classes most, then repairs where a side is left without a group or a class. Only where
-these do not do, the groups that bring each class to each side are searched for.
+that needs its classes most, then repairs where a side is left without a group or a class. Where the
+repairs do not do, the groups that bring each class to each side are searched for.
 """
 
 from __future__ import annotations

@@ -34,7 +34,9 @@ class Totals(NamedTuple):
 class Tally:
     """Adds up losses and predictions of batches without waiting for the device.
 
-    Tallies of parts, of several processes say, are added with ``+``.
+    Tallies of parts, of several processes say, are added with ``+``. A nan among the logits is not
+    looked for, which would wait for the device, and is counted as a class: the loss, which is nan
+    as well, says it.
 
     Args:
         num_classes: C.

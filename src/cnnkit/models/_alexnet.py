@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cnnkit.models._base import ImageClassificationBase, output_size
 from cnnkit.models._init import Init, init_weights
 from cnnkit.models._registry import register
-from cnnkit.models._shapes import feature_shape, height_width
+from cnnkit.models._shapes import check_counts, feature_shape, height_width
 from cnnkit.types import ImageSize
 
 __all__ = ["AlexNet"]
@@ -37,6 +37,7 @@ class AlexNet(ImageClassificationBase):
         `conv1` to `conv5`, `fc1` to `fc3`.
 
     Raises:
+        ArgumentError: If `in_channels` is no int of at least 1.
         ImageTooSmallError: If the image does not survive the layers.
         ModelError: If the number of classes makes no sense; in `forward`, if images have another
             shape.
@@ -62,6 +63,7 @@ class AlexNet(ImageClassificationBase):
         init: Init = "default",
     ) -> None:
         super().__init__()
+        check_counts(in_channels=in_channels)
         self.binary = binary
         self.image_shape = (in_channels, *height_width(image_size))
         self.conv1 = nn.Conv2d(in_channels, 96, 11, stride=4, padding=1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cnnkit.models._base import ImageClassificationBase, output_size
 from cnnkit.models._init import Init, init_weights
 from cnnkit.models._registry import register
-from cnnkit.models._shapes import feature_shape, height_width
+from cnnkit.models._shapes import check_counts, feature_shape, height_width
 from cnnkit.types import ImageSize
 
 __all__ = ["SixConvCIFAR", "ThreeConvCIFAR", "TwoLayerCNN"]
@@ -48,6 +48,7 @@ class TwoLayerCNN(ImageClassificationBase):
         `cnn1`, `cnn2`, `fc1`, with `batch_norm` also `bn1`, `bn2`.
 
     Raises:
+        ArgumentError: If a channel count, kernel or layer is no int of at least 1.
         ImageTooSmallError: If the image does not survive the layers.
         ModelError: If the number of classes makes no sense; in `forward`, if images have another
             shape.
@@ -74,6 +75,7 @@ class TwoLayerCNN(ImageClassificationBase):
         init: Init = "default",
     ) -> None:
         super().__init__()
+        check_counts(in_channels=in_channels, kernel_size=kernel_size)
         self.binary = binary
         self.image_shape = (in_channels, *height_width(image_size))
         self.cnn1 = _conv(in_channels, 16, kernel_size)
@@ -122,6 +124,7 @@ class ThreeConvCIFAR(ImageClassificationBase):
         `conv1` to `conv3`, `fc1`, `fc2`, with `batch_norm` also `bn1` to `bn3`.
 
     Raises:
+        ArgumentError: If a channel count, kernel or layer is no int of at least 1.
         ImageTooSmallError: If the image does not survive the layers.
         ModelError: If the number of classes makes no sense; in `forward`, if images have another
             shape.
@@ -149,6 +152,7 @@ class ThreeConvCIFAR(ImageClassificationBase):
         init: Init = "default",
     ) -> None:
         super().__init__()
+        check_counts(in_channels=in_channels, hidden=hidden, kernel_size=kernel_size)
         self.binary = binary
         self.image_shape = (in_channels, *height_width(image_size))
         self.conv1 = _conv(in_channels, 16, kernel_size)
@@ -202,6 +206,7 @@ class SixConvCIFAR(ImageClassificationBase):
         `conv1` to `conv6`, `fc1` to `fc3`, with `batch_norm` also `bn1` to `bn6`.
 
     Raises:
+        ArgumentError: If a channel count, kernel or layer is no int of at least 1.
         ImageTooSmallError: If the image does not survive the layers.
         ModelError: If the number of classes makes no sense; in `forward`, if images have another
             shape.
@@ -228,6 +233,7 @@ class SixConvCIFAR(ImageClassificationBase):
         init: Init = "default",
     ) -> None:
         super().__init__()
+        check_counts(in_channels=in_channels, kernel_size=kernel_size)
         self.binary = binary
         self.image_shape = (in_channels, *height_width(image_size))
         widths = [in_channels, 32, 64, 128, 128, 256, 256]

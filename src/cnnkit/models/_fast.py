@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cnnkit.errors import ArgumentError
+from cnnkit.errors import ArgumentError, ModelError
 from cnnkit.models._base import ImageClassificationBase, output_size
 from cnnkit.models._init import Init, init_weights
 from cnnkit.models._registry import register
-from cnnkit.models._shapes import feature_shape, height_width
+from cnnkit.models._shapes import check_counts, feature_shape, height_width, smallest_image
 from cnnkit.types import ImageSize
 
 __all__ = ["FastCNN"]
@@ -53,8 +53,8 @@ class FastCNN(ImageClassificationBase):
     Args:
         num_classes: Number of classes C.
         in_channels: Channels of the images.
-        image_size: An int or (height, width), in pixels; at least 9 with three blocks. Nothing but
-            this check depends on it.
+        image_size: An int or (height, width), in pixels; at least 9 with three blocks. No layer
+            depends on it.
         widths: Maps of each block.
         depth: Convolutions in each block, at least 1.
         binary: One logit a sample, (N,), for two classes.
@@ -64,9 +64,11 @@ class FastCNN(ImageClassificationBase):
         (N, in_channels, H, W) to logits (N, C), or (N,) with `binary`.
 
     Raises:
-        ImageTooSmallError: If the image does not survive the layers.
-        ArgumentError: If `widths` is empty or `depth` is below 1.
-        ModelError: If the number of classes makes no sense.
+        ArgumentError: If `widths` is empty; if a width, `depth` or `in_channels` is no int of at
+            least 1.
+        ImageTooSmallError: If the image does not survive the layers, in `forward` too.
+        ModelError: If the number of classes makes no sense; in `forward`, if images have other
+            channels.
 
     Example:
         >>> import torch
@@ -91,11 +93,15 @@ class FastCNN(ImageClassificationBase):
         init: Init = "default",
     ) -> None:
         super().__init__()
-        if not widths or depth < 1:
+        if isinstance(widths, int) or len(widths) == 0:
             raise ArgumentError(
-                f"expected at least one width and a depth of at least 1, "
-                f"received widths={tuple(widths)}, depth={depth}"
+                f"expected widths as a tuple with the maps of each block, received {widths!r}"
             )
+        check_counts(
+            in_channels=in_channels,
+            depth=depth,
+            **{f"widths[{block}]": width for block, width in enumerate(widths)},
+        )
         self.binary = binary
         self.image_shape = (in_channels, *height_width(image_size))
         self.stem = nn.Conv2d(in_channels, 24, 2, bias=False)
@@ -104,11 +110,26 @@ class FastCNN(ImageClassificationBase):
             *(_Block(*pair, depth) for pair in zip(channels, widths, strict=False))
         )
         feature_shape(self.named_modules(), in_channels, image_size, model="FastCNN")
+        self.smallest = smallest_image(self.named_modules())
         self.fc = nn.Linear(widths[-1], output_size(num_classes, binary), bias=False)
         init_weights(self, init)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, C), or (N,) with `binary`, of images (N, in_channels, H, W)."""
+        self._check_images(images)
         x = self.blocks(F.gelu(self.stem(images)))
         # The gradient of amax is deterministic on CUDA, that of an adaptive max-pool is not.
         return self._as_logits(self.fc(x.amax(dim=(2, 3))))
+
+    def _check_images(self, images: Tensor) -> None:
+        """Refuse other channels and what does not survive the layers; any other size is fine."""
+        channels = self.stem.in_channels
+        if images.dim() != 4 or images.shape[1] != channels:
+            raise ModelError(
+                f"FastCNN was built for images of shape (N, {channels}, height, width), received "
+                f"{tuple(images.shape)}: build it with the in_channels of the data"
+            )
+        height, width = images.shape[2:]
+        if height < self.smallest[0] or width < self.smallest[1]:
+            # The error that names the layer.
+            feature_shape(self.named_modules(), channels, (height, width), model="FastCNN")

@@ -11,7 +11,7 @@ from cnnkit.errors import ArgumentError
 from cnnkit.models._base import ImageClassificationBase, output_size
 from cnnkit.models._init import Init, init_weights
 from cnnkit.models._registry import register
-from cnnkit.models._shapes import height_width
+from cnnkit.models._shapes import check_counts, height_width
 from cnnkit.types import ImageSize
 
 __all__ = ["MLP"]
@@ -39,6 +39,7 @@ class MLP(ImageClassificationBase):
         `fc1`, `fc2`, ….
 
     Raises:
+        ArgumentError: If a hidden layer or the channels are no int of at least 1.
         ModelError: If the number of classes makes no sense; in `forward`, if images have another
             shape.
 
@@ -63,10 +64,14 @@ class MLP(ImageClassificationBase):
         init: Init = "default",
     ) -> None:
         super().__init__()
+        check_counts(in_channels=in_channels)
         self.binary = binary
         self.image_shape = (in_channels, *height_width(image_size))
-        if any(width < 1 for width in hidden):
-            raise ArgumentError(f"expected hidden layers of at least 1 unit, received {hidden!r}")
+        if isinstance(hidden, int) or any(width < 1 for width in hidden):
+            raise ArgumentError(
+                f"expected hidden as a tuple with the units of each hidden layer, at least 1, "
+                f"received {hidden!r}"
+            )
         channels, height, width = self.image_shape
         widths = [channels * height * width, *hidden, output_size(num_classes, binary)]
         self.depth = len(hidden)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -14,7 +13,12 @@ from torch import nn
 
 from cnnkit.errors import ModelError
 from cnnkit.models._base import ImageClassificationBase
-from cnnkit.models._torchvision import TorchvisionClassifier, from_torchvision
+from cnnkit.models._torchvision import (
+    TorchvisionClassifier,
+    did_you_mean,
+    from_torchvision,
+    torchvision_names,
+)
 
 __all__ = ["create_model", "list_models", "model_spec", "register"]
 
@@ -100,7 +104,10 @@ def create_model(name: str, *, like: object = None, **kwargs: Any) -> ImageClass
     takes = inspect.signature(cls).parameters
     unknown = sorted(set(kwargs) - set(takes))
     if unknown:
-        raise ModelError(f"{name} takes no argument {', '.join(unknown)}: it takes {_join(takes)}")
+        raise ModelError(
+            f"{name} takes no argument {_join(unknown)}.{did_you_mean(unknown[0], takes)} "
+            f"It takes {_join(takes)}"
+        )
     found = _read(like, kwargs)
     arguments = {**{key: value for key, value in found.items() if key in takes}, **kwargs}
     if kwargs.get("binary"):
@@ -152,9 +159,10 @@ def _record_arguments(cls: type[_Model], signature: inspect.Signature) -> None:
 def _lookup(name: str) -> type[ImageClassificationBase]:
     if name in _MODELS:
         return _MODELS[name]
-    lowered = {known.lower(): known for known in _MODELS}
-    close = difflib.get_close_matches(name.lower(), lowered, n=3)
-    hint = f" Did you mean {' or '.join(lowered[match] for match in close)}?" if close else ""
+    # Ours first: "alexnet" is one of torchvision's too.
+    hint = did_you_mean(name, _MODELS)
+    if not hint:
+        hint = did_you_mean(name, torchvision_names(), prefix=_TORCHVISION)
     raise ModelError(f"no model is named {name!r}.{hint} There are {_join(list_models())}")
 
 

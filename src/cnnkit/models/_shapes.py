@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Integral
 from typing import TypeAlias
 
 from torch import nn
@@ -10,7 +11,7 @@ from torch import nn
 from cnnkit.errors import ArgumentError, ImageTooSmallError
 from cnnkit.types import ImageSize
 
-__all__ = ["conv_output_size", "feature_shape", "height_width", "smallest_image"]
+__all__ = ["check_counts", "conv_output_size", "feature_shape", "height_width", "smallest_image"]
 
 NamedLayers: TypeAlias = "Iterable[tuple[str, nn.Module]]"
 
@@ -83,12 +84,30 @@ def height_width(image_size: ImageSize) -> tuple[int, int]:
         >>> height_width(28), height_width((48, 64))
         ((28, 28), (48, 64))
     """
-    pair = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
-    if len(pair) != 2 or min(pair) < 1:
+    pair = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size, image_size)
+    if len(pair) != 2 or not all(_is_count(side) for side in pair):
         raise ArgumentError(
             f"expected image_size as an int or (height, width), in pixels, received {image_size!r}"
         )
-    return pair
+    return int(pair[0]), int(pair[1])
+
+
+def check_counts(**counts: object) -> None:
+    """Refuse what is no number of something: torch would make layers of no size, and only warn.
+
+    Raises:
+        ArgumentError: If one of them is not an int of at least 1; it names the first.
+
+    Example:
+        >>> check_counts(in_channels=3, kernel_size=5)
+    """
+    for name, count in counts.items():
+        if not _is_count(count):
+            raise ArgumentError(f"expected {name} as an int of at least 1, received {count!r}")
+
+
+def _is_count(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1
 
 
 def feature_shape(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from typing import Any
 from urllib.error import URLError
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from cnnkit.errors import DownloadError, ModelError
 from cnnkit.models._base import ImageClassificationBase, output_size
 
-__all__ = ["TorchvisionClassifier", "from_torchvision"]
+__all__ = ["TorchvisionClassifier", "did_you_mean", "from_torchvision", "torchvision_names"]
 
 _IMAGENET_CLASSES = 1000
 
@@ -102,6 +103,27 @@ def from_torchvision(
     return TorchvisionClassifier(net, head, freeze=freeze, arguments=arguments)
 
 
+def torchvision_names() -> list[str]:
+    """Names of all of torchvision's classifiers."""
+    from torchvision import models
+
+    names: list[str] = models.list_models(module=models)
+    return names
+
+
+def did_you_mean(name: str, known: Iterable[str], *, prefix: str = "") -> str:
+    """A sentence for an error: the nearest names, whatever their case, each after `prefix`; or "".
+
+    Example:
+        >>> did_you_mean("resnet81", ["resnet18", "vgg11"])
+        ' Did you mean resnet18?'
+    """
+    lowered = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), lowered, n=3)
+    names = " or ".join(prefix + lowered[match] for match in close)
+    return f" Did you mean {names}?" if close else ""
+
+
 def _build(
     name: str, weights: str | None, options: dict[str, Any]
 ) -> tuple[nn.Module, dict[str, Any]]:
@@ -137,12 +159,11 @@ def _build(
 def _check_names(name: str, weights: str | None) -> None:
     from torchvision import models
 
-    known = models.list_models(module=models)
+    known = torchvision_names()
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=3)
-        hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise ModelError(
-            f"torchvision has no classifier {name!r}.{hint} There are {', '.join(known)}"
+            f"torchvision has no classifier {name!r}.{did_you_mean(name, known)} "
+            f"There are {', '.join(known)}"
         )
     if weights is not None:
         names = [*(w.name for w in models.get_model_weights(name)), "DEFAULT"]

@@ -15,7 +15,14 @@ from cnnkit.device import Share
 from cnnkit.errors import ArgumentError
 from cnnkit.types import Batch
 
-__all__ = ["Compute", "MemoryFormat", "Precision", "by_rule", "resolve_precision"]
+__all__ = [
+    "Compute",
+    "MemoryFormat",
+    "Precision",
+    "by_rule",
+    "resolve_precision",
+    "too_slow_to_try",
+]
 
 Precision = Literal["fp32", "bf16", "fp16", "auto"]
 MemoryFormat = Literal["auto", "contiguous", "channels_last", "tune"]
@@ -130,7 +137,17 @@ def by_rule(
     larger than 11 pixels (the LeNet variant's 45 pixels are 20 times slower in it); on CUDA where
     precision is reduced, whose convolutions work on it. Contiguous everywhere else.
     """
-    kernels = [max(m.kernel_size) for m in model.modules() if isinstance(m, nn.Conv2d)]
-    fits = bool(kernels) and max(kernels) <= _LARGEST_KERNEL
+    fits = 0 < _largest_kernel(model) <= _LARGEST_KERNEL
     wanted = device.type == "cpu" or (device.type == "cuda" and precision != "fp32")
     return "channels_last" if fits and wanted else "contiguous"
+
+
+def too_slow_to_try(model: nn.Module, device: torch.device) -> bool:
+    """Whether channels_last would be so slow that trying it once costs more than it can give."""
+    return device.type == "cpu" and _largest_kernel(model) > _LARGEST_KERNEL
+
+
+def _largest_kernel(model: nn.Module) -> int:
+    """The longest side of the model's two-dimensional kernels; 0 where it has none."""
+    kernels = (max(m.kernel_size) for m in model.modules() if isinstance(m, nn.Conv2d))
+    return max(kernels, default=0)

@@ -51,7 +51,7 @@ def of_optimizer(optimizer: Optimizer, schedule: Schedule) -> dict[str, Any]:
 def of_loss(loss: Any) -> str:
     """Name and, of a module, settings and class weights."""
     if isinstance(loss, nn.Module):
-        tensors = {name: tensor.tolist() for name, tensor in loss.state_dict().items()}
+        tensors = {name: tensor.cpu().tolist() for name, tensor in loss.state_dict().items()}
         kinds = (int, float, str)
         options = {n: v for n, v in vars(loss).items() if isinstance(v, kinds) and n != "training"}
         return f"{type(loss).__qualname__} {options} {_digest(repr(tensors)) if tensors else ''}"

@@ -21,7 +21,7 @@ from cnnkit.types import LossFunction
 __all__ = ["Spread", "Watch", "dead_units", "shared_samples"]
 
 _CONSTANT = 1e-5  # outputs that differ by less than this share of their size are called equal
-_EARLY = 50  # optimiser steps before which one class for all is no sign of anything
+_EARLY = 50  # optimiser steps before which one class for all is no sign, if outputs still differ
 _TELLING = 12  # validation images from which on it is one
 _RISING = 3  # epochs of falling training and rising validation loss
 _RISEN = 0.03  # share by which it must have risen
@@ -105,7 +105,8 @@ class Watch:
         self.outputs(spread, dead)
         predicted, true = matrix.sum(dim=0), matrix.sum(dim=1)
         total = int(true.sum())
-        telling = total >= _TELLING and (state.step >= _EARLY or state.epoch == state.epochs)
+        late = state.step >= _EARLY or state.epoch == state.epochs
+        telling = total >= _TELLING and (late or spread.constant)
         if telling and int((predicted > 0).sum()) == 1 and int((true > 0).sum()) > 1:
             chosen = int(predicted.argmax())
             self.say(
