@@ -1,4 +1,4 @@
-"""What `test_distributed.py` starts under torchrun: processes that come to a bad end.
+"""What `test_distributed.py` starts under torchrun: processes that mostly come to a bad end.
 
 python -m torch.distributed.run --nproc-per-node=2 distributed_runs.py MODE FOLDER
 """
@@ -55,7 +55,8 @@ def main() -> None:
     warnings.simplefilter("ignore", CnnkitWarning)
     workers = 1 if MODE == "signal" else 0
     loader = data.make_loader(Noise(), 8, device="cpu", num_workers=workers)
-    options: dict[str, Any] = {"epochs": 10_000, "lr": 0.01, "progress": False}
+    epochs = 2 if MODE == "machines" else 10_000
+    options: dict[str, Any] = {"epochs": epochs, "lr": 0.01, "progress": False}
     history = train.fit(
         models.MLP(2, image_size=8), loader, callbacks=Marks(),
         checkpoint_dir=FOLDER / "checkpoints" if MODE == "signal" else None, **options,

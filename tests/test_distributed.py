@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from processes import on_processes
+from processes import free_port, on_processes
 from torch import distributed as torch_distributed
 
 from cnnkit import distributed
@@ -23,6 +23,7 @@ from cnnkit.device import Part, default_device
 from cnnkit.errors import CnnkitWarning
 
 RUNS = Path(__file__).with_name("distributed_runs.py")
+TWO_HERE = ("--standalone", "--nproc-per-node=2")
 
 
 def test_one_process_needs_no_group() -> None:
@@ -138,10 +139,10 @@ def test_parts_are_the_batch_and_none_is_a_single_sample_without_need(
 class Launched:
     """A script under torchrun, in a folder of its own."""
 
-    def __init__(self, mode: str, folder: Path) -> None:
-        self.folder = folder / mode
+    def __init__(self, mode: str, folder: Path, *options: str, name: str | None = None) -> None:
+        self.folder = folder / (name or mode)
         self.folder.mkdir()
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        launcher = ["-m", "torch.distributed.run", *(options or TWO_HERE)]
         self.process = subprocess.Popen(
             [sys.executable, *launcher, str(RUNS), mode, str(self.folder)],
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error::UserWarning"},
@@ -197,3 +198,22 @@ def test_a_launcher_that_is_asked_to_end_ends_all_in_the_same_place(
     assert err.count("ending after this batch") == 1
     assert "DataLoader worker" not in err
     assert "destroy_process_group" not in err
+
+
+@pytest.mark.slow
+def test_launchers_of_several_machines_meet_as_the_guide_says(tmp_path: Path) -> None:
+    # Two launchers on this machine know no more of each other than on two.
+    meeting = ("--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}")
+    options = ("--nnodes=2", "--nproc-per-node=1", *meeting)
+    machines = [Launched("machines", tmp_path, *options, name=f"machine {i}") for i in range(2)]
+    try:
+        ended = [machine.ended() for machine in machines]
+    finally:
+        for machine in machines:
+            machine.process.kill()
+            machine.process.communicate()
+    assert [code for code, *_ in ended] == [0, 0], ended
+    lines = sorted(line for _, out, *_ in ended for line in out.splitlines())
+    figures = [re.fullmatch(r"(\d): finished in 2, (\d\.\d+)", line) for line in lines]
+    assert [found and found[1] for found in figures] == ["0", "1"], lines
+    assert len({found and found[2] for found in figures}) == 1, lines

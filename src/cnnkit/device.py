@@ -60,6 +60,11 @@ class Part(NamedTuple):
         return cls(least, 0, total, False)
 
 
+def parts_of(totals: Sequence[int], usual: int) -> list[Part] | None:
+    """This process's part of each batch; None where it is alone, and all of them are whole."""
+    return None if world_size() == 1 else [Part.of(total, usual) for total in totals]
+
+
 #: Batches that were read with one call, how many samples each has, and which parts they are; None
 #: where each is whole.
 Group: TypeAlias = "tuple[Batch, Sequence[int], Sequence[Part] | None]"

@@ -223,3 +223,14 @@ def test_images_of_another_shape_are_named(build: Any) -> None:
         model(images(2, 3, 40, 32))
     with pytest.raises(ModelError, match=r"received \(3, 32, 40\)"):
         model(torch.rand(3, 32, 40))
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_diverged_weights_predict_nothing(binary: bool) -> None:
+    """The argmax of nan is class 0, which would look like an answer."""
+    model = TwoLayerCNN(2, image_size=8, binary=binary)
+    with torch.no_grad():
+        model.fc1.bias.fill_(torch.nan)
+    for ask in (model.predict, model.predict_proba):
+        with pytest.raises(ModelError, match=r"2 of 2 samples are nan.*number 0.*diverged"):
+            ask(torch.rand(2, 1, 8, 8))

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cnnkit.device import Part, derived_seed
-from cnnkit.distributed import world_size
+from cnnkit.device import Part, derived_seed, parts_of
 from cnnkit.errors import ArgumentError
 
 __all__ = ["BatchOrder"]
@@ -55,12 +54,12 @@ class BatchOrder:
         One process alone has whole batches, which need no part.
         """
         batches = self.batches(epoch)
-        if world_size() == 1:
-            return [(positions, None) for positions in batches]
-        parts = [Part.of(len(positions), self.batch_size) for positions in batches]
+        parts = parts_of([rows.shape[0] for rows in batches], self.batch_size)
+        if parts is None:
+            return [(rows, None) for rows in batches]
         return [
-            (positions[part.start : part.start + part.size], part)
-            for positions, part in zip(batches, parts, strict=True)
+            (rows[part.start : part.start + part.size], part)
+            for rows, part in zip(batches, parts, strict=True)
         ]
 
     def __len__(self) -> int:

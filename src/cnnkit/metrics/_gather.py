@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cnnkit._logits import check_no_nan, decided, probabilities
 from cnnkit.errors import ArgumentError
 from cnnkit.metrics._details import Details, IndicesInto, Scores
-from cnnkit.metrics._functional import check_no_nan, decided, label_ranks, probabilities
+from cnnkit.metrics._functional import label_ranks
 from cnnkit.metrics._mistakes import MistakeTable
 
 __all__ = ["DetailTally"]

@@ -7,8 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from cnnkit._logits import decided
 from cnnkit.errors import ArgumentError, DataError
-from cnnkit.metrics._functional import count_pairs, decided, same_number
+from cnnkit.metrics._functional import count_pairs, same_number
 
 __all__ = ["Tally", "Totals"]
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnkit._logits import check_no_nan, decided, probabilities
 from cnnkit.errors import ModelError
 from cnnkit.types import Batch
 
@@ -89,7 +90,7 @@ class ImageClassificationBase(nn.Module):
         images, labels = batch
         logits: Tensor = self(images)
         loss = self.loss(logits, labels).detach()
-        correct = self._decide(logits) == labels
+        correct = self._decided(logits) == labels
         # In double a batch's accuracy gives its count back exactly; MPS has no double.
         dtype = torch.float32 if logits.device.type == "mps" else torch.float64
         samples = torch.tensor(len(labels))
@@ -145,9 +146,14 @@ class ImageClassificationBase(nn.Module):
         Returns:
             Float (N, C) in [0, 1], rows summing to 1; for a binary model (N, 2), class 1 second.
             The model's mode is as before.
+
+        Raises:
+            ModelError: A logit is nan; the message says of which image.
         """
         with evaluating(self):
-            return self._probabilities(self(images))
+            logits = self(images)
+        check_no_nan(logits)
+        return probabilities(logits)
 
     def predict(self, images: Tensor) -> Tensor:
         """Most probable class; for a binary model class 1 from `threshold` on.
@@ -157,23 +163,17 @@ class ImageClassificationBase(nn.Module):
 
         Returns:
             Class indices, int64 (N,). The model's mode is as before.
+
+        Raises:
+            ModelError: A logit is nan; the message says of which image.
         """
         with evaluating(self):
-            return self._decide(self(images))
+            logits = self(images)
+        check_no_nan(logits)
+        return self._decided(logits)
 
-    def _probabilities(self, logits: Tensor) -> Tensor:
-        """(N, C) from (N, C) or, binary, from (N,); never below float32."""
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        if self.binary:
-            # sigmoid(-x) keeps the digits that 1 - sigmoid(x) loses where sigmoid(x) is nearly 1.
-            return torch.stack([torch.sigmoid(-logits), torch.sigmoid(logits)], dim=1)
-        return torch.softmax(logits, dim=1)
-
-    def _decide(self, logits: Tensor) -> Tensor:
-        """Class indices (N,) from logits."""
-        if self.binary:
-            return (self._probabilities(logits)[:, 1] >= self.threshold).long()
-        return logits.argmax(dim=1)
+    def _decided(self, logits: Tensor) -> Tensor:
+        return decided(logits, self.threshold if self.binary else None)
 
     def _as_logits(self, outputs: Tensor) -> Tensor:
         """(N, 1) -> (N,) where the model is binary: argmax of (N, 1) would always be 0."""

@@ -87,6 +87,8 @@ class Updates:
         else:
             self.scaler.step(self.optimizer)
             self.scaler.update()
+            # Where gradients overflow no step is taken, at which torch's schedulers would wonder.
+            self.optimizer._opt_called = True  # type: ignore[attr-defined]
         self.schedule.after_step()
         self.clear()
         return True
