@@ -317,7 +317,8 @@ def test_a_foreign_order_with_a_generator_of_its_own(
     """It has moved on with every epoch, and a new process makes it afresh."""
 
     def make() -> Pair:
-        generator, ds = torch.Generator().manual_seed(2), dataset()
+        generator = torch.Generator().manual_seed(2)
+        ds: Any = dataset()  # a sequence of samples is all that a DataLoader asks for
         options: dict[str, Any] = {"shuffle": True, "generator": generator}
         if kind == "sampler":
             options = {"sampler": RandomSampler(ds, generator=generator)}

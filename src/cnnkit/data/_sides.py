@@ -167,9 +167,9 @@ def _by_group(
             f"there are {number} groups for {len(names)} parts ({_listed(names)}): each needs one"
         )
     kinds = labels if stratify else np.zeros_like(labels)
+    pairs = np.unique(numbers * len(whole.classes) + labels)
+    holders = np.bincount(pairs % len(whole.classes))  # groups that have each class
     if stratify:
-        pairs = np.unique(numbers * len(whole.classes) + labels)
-        holders = np.bincount(pairs % len(whole.classes))
         _check_classes(whole, holders, names, "groups")
     try:
         sides = sides_by_group(numbers, kinds, list(sizes.values()), bits, keep_classes=stratify)
