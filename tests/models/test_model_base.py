@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 import threading
 from typing import Any
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from cnnkit.errors import ModelError
 from cnnkit.models import MLP, ImageClassificationBase, ThreeConvCIFAR, TwoLayerCNN
 from cnnkit.models._base import evaluating, hook_overridden
+from cnnkit.train import evaluate, fit
 
 
 class Constant(ImageClassificationBase):
@@ -47,6 +49,33 @@ def test_binary_loss_takes_integer_labels() -> None:
     p = logits.sigmoid()
     expected = -(p[0].log() + (1 - p[1]).log() + (1 - p[2]).log()) / 3
     assert torch.allclose(MLP(2, binary=True).loss(logits, labels), expected)
+
+
+def test_fit_trains_a_binary_model_as_a_loop_with_bce_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(24, 1, 4, 4, generator=generator), torch.arange(24) % 2
+    x += y.reshape(-1, 1, 1, 1)
+    batches = list(zip(x.split(8), y.split(8), strict=True))  # labels are integers
+    torch.manual_seed(0)
+    ours = MLP(2, image_size=4, hidden=(6,), dropout=0.0, binary=True)
+    theirs = copy.deepcopy(ours)
+    row = fit(ours, batches, epochs=3, lr=0.1, optimizer="sgd", progress=False).rows[-1]
+    optimizer = torch.optim.SGD(theirs.parameters(), lr=0.1)
+    criterion, correct = nn.BCEWithLogitsLoss(), 0
+    for _ in range(3):
+        correct = 0
+        for images, labels in batches:
+            logits = theirs(images)
+            correct += int(((logits > 0).long() == labels).sum())
+            optimizer.zero_grad()
+            criterion(logits, labels.float()).backward()
+            optimizer.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+    assert row["train_acc"] == correct / 24
+    report = evaluate(ours, batches, threshold=0.8)
+    probabilities = theirs.predict_proba(x)
+    assert report.accuracy == ((probabilities[:, 1] >= 0.8).long() == y).float().mean().item()
 
 
 @pytest.mark.parametrize(
