@@ -8,6 +8,7 @@ at once. Nothing outside this module and the training loop asks which process it
 from __future__ import annotations
 
 import atexit
+import gc
 import io
 import os
 import signal
@@ -268,6 +269,9 @@ def _join() -> None:
 
 def _leave() -> None:
     if torch_distributed.is_initialized():
+        # The wrapper of a finished run is in a cycle and holds the group: gloo's threads would then
+        # still run at the very end, and abort it ("terminate called without an active exception").
+        gc.collect()
         torch_distributed.destroy_process_group()
 
 
