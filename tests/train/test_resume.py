@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -38,6 +39,7 @@ def in_a_child(work: Callable[[], object], kill_after: float | None = None) -> i
     """The status of a process that does this work, and is perhaps killed after so many seconds."""
     child = os.fork()
     if not child:
+        os.setpgid(0, 0)
         try:
             work()
             os._exit(0)
@@ -47,7 +49,12 @@ def in_a_child(work: Callable[[], object], kill_after: float | None = None) -> i
     if kill_after is not None:
         time.sleep(kill_after)
         os.kill(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    # torch's workers end with their parent, but not one that it left before they looked whose they
+    # are: it would wait for ever, and whoever reads the output of pytest with it.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    return status
 
 
 def run(folder: Path | None, resume: Any = "auto", **options: Any) -> Result:
