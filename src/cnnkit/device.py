@@ -282,6 +282,12 @@ class DeviceDataLoader:
         read = ((_as_batch(batch), sizes, parts) for batch, sizes, parts in groups(epoch, start))
         return self._prepared(read, epoch, start)
 
+    def _end_workers(self) -> None:
+        """End the processes that a loader of `make_loader` keeps between two passes."""
+        end = getattr(self.loader, "end_workers", None)
+        if end is not None:
+            end()
+
     @property
     def _gives_shares(self) -> bool:
         """Whether a foreign loader gives each process samples of its own (`DistributedSampler`)."""

@@ -83,6 +83,10 @@ class BatchLoader:
             sizes = [rows.shape[0] for rows in some]  # len() of a tensor costs three times as much
             yield read(torch.cat(some)), sizes, None if parts[0] is None else parts
 
+    def end_workers(self) -> None:
+        """End the processes that wait for the next pass, which starts others."""
+        self._idle = None
+
     def _from_workers(self, epoch: int, start: int) -> Iterator[Any]:
         # Workers are kept for the next pass, but not shared with one that is still running.
         workers, self._idle = self._idle, None

@@ -328,6 +328,12 @@ class Run:
             state.stop_reason = self.cut
         state.stop_reason = state.stop_reason or self.cut
         self.history.stop_reason = state.stop_reason or "finished"
+        if self.cut is not None:
+            # The signal may have gone to the loaders' processes too. Should one die of it later,
+            # torch would raise in the middle of whatever is done then.
+            for loader in (self.parts.train, self.parts.val):
+                if loader is not None:
+                    loader._end_workers()
         self.kept.restore(within_epoch=within, unsound=state.stop_reason == "nan")
         self.parts.model.eval()
         self.parts.callbacks.fit_end(state)
