@@ -48,9 +48,27 @@ def test_counting_in_groups_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     parts = Tally(3)
     for some, true in zip(logits.split(10), labels.split(10), strict=True):
         parts.add_predictions(some, true)
-        assert sum(map(len, parts._logits)) < 37, "rows are kept only until there are enough"
+        assert parts._rows <= 37, "rows are kept only until there are enough"
+        assert parts.last is not None
+        assert torch.equal(parts.last[0], some)
+        assert torch.equal(parts.last[1], true)
     assert torch.equal(parts.totals().matrix, whole.totals().matrix)
     assert int(parts.totals().matrix.sum()) == 1000
+
+
+def test_batches_of_every_size_and_kind_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tally, "_ROWS_AT_ONCE", 8)
+    logits, labels = torch.randn(60, 3), torch.randint(0, 3, (60,))
+    tally = Tally(3)
+    at = 0
+    for number, dtype in ((3, torch.float32), (20, torch.float32), (5, torch.float64),
+                          (8, torch.float64), (1, torch.float32), (0, torch.float32),
+                          (23, torch.float32)):  # fmt: skip
+        tally.add_predictions(logits[at : at + number].to(dtype), labels[at : at + number])
+        at += number
+    expected = confusion_matrix(logits.argmax(1), labels, 3)
+    assert torch.equal(tally.totals().matrix, expected)
+    assert Tally(3).last is None
 
 
 @pytest.mark.parametrize("threshold", [0.2, 0.5, 0.8])
@@ -96,7 +114,7 @@ def test_the_graph_is_not_kept() -> None:
     tally = Tally(2)
     tally.add_loss((parameter * 2).sum(), 1)
     tally.add_predictions(parameter * torch.eye(2), torch.tensor([0, 1]))
-    assert not any(t.requires_grad for t in (*tally._losses, *tally._logits))
+    assert not any(t.requires_grad for t in (*tally._losses, *(tally.last or ())))
 
 
 def test_a_nan_in_one_batch_is_seen_in_the_total() -> None:
@@ -171,5 +189,5 @@ def test_few_rows_are_kept_where_there_are_many_classes(monkeypatch: pytest.Monk
     tally = Tally(50)
     for _ in range(7):
         tally.add_predictions(torch.zeros(30, 50), torch.zeros(30, dtype=torch.int64))
-        assert sum(map(len, tally._logits)) < 100
+        assert tally._rows <= 100
     assert tally.totals().matrix.sum() == 210

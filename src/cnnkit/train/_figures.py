@@ -13,10 +13,6 @@ from cnnkit.train._loss import number_of_classes
 
 __all__ = ["TrainFigures"]
 
-# Beside a small model's step, even sorting a batch's figures into their lists is felt: its code has
-# left the processor's cache by the time the step is done.
-_BATCHES_AT_ONCE = 64
-
 
 class TrainFigures:
     """Losses and predictions of the batches of an epoch.
@@ -29,28 +25,28 @@ class TrainFigures:
         self.threshold = threshold
         self._losses: list[float | Tensor] = []
         self._weights: list[float | Tensor] = []
-        self._new: list[tuple[float | Tensor, float | Tensor, Tensor | None, Tensor]] = []
         self._tally: Tally | None = None
         self.earlier: Tensor | None = None  # counts of the batches before a resumed run went on
-        self._last: tuple[Tensor, Tensor] | None = None
 
     def add(
         self, loss: float | Tensor, weight: float | Tensor, logits: Tensor | None, labels: Tensor
     ) -> None:
         """Add a batch: its mean loss, what that was divided by, and its predictions."""
-        self._new.append((loss, weight, None if logits is None else logits.detach(), labels))
-        if len(self._new) == _BATCHES_AT_ONCE:
-            self._take_in()
+        self._losses.append(loss)
+        self._weights.append(weight)
+        if logits is not None:
+            if self._tally is None:
+                self._tally = Tally(number_of_classes(logits), threshold=self.threshold)
+            self._tally.add_predictions(logits, labels)
 
     @property
     def last(self) -> tuple[Tensor, Tensor] | None:
-        """Logits and labels of the batch that was added last."""
-        self._take_in()
-        return self._last
+        """Logits and labels of the batch that was added last, until the next one is."""
+        return None if self._tally is None else self._tally.last
 
     def __bool__(self) -> bool:
         """Whether a batch was added."""
-        return bool(self._new or self._losses)
+        return bool(self._losses)
 
     def row(self) -> dict[str, float]:
         """`train_loss`, and `train_acc` where the batches gave logits: sums over the samples."""
@@ -84,7 +80,6 @@ class TrainFigures:
 
     def _read(self) -> tuple[Tensor, Tensor]:
         """Losses and weights as float64 on the CPU; an accelerator is waited for once."""
-        self._take_in()
         return _on_cpu(self._losses), _on_cpu(self._weights)
 
     def take(self) -> tuple[Tensor, Tensor]:
@@ -94,25 +89,10 @@ class TrainFigures:
         return read
 
     def _matrix(self) -> Tensor | None:
-        self._take_in()
         matrix = None if self._tally is None else self._tally.totals().matrix
         if matrix is None or self.earlier is None:
             return self.earlier if matrix is None else matrix
         return matrix + self.earlier
-
-    def _take_in(self) -> None:
-        """Sort what was added lately into losses, weights and predictions."""
-        for loss, weight, _, _ in self._new:
-            self._losses.append(loss)
-            self._weights.append(weight)
-        seen = [(logits, labels) for _, _, logits, labels in self._new if logits is not None]
-        if seen:
-            self._last = seen[-1]
-            if self._tally is None:
-                self._tally = Tally(number_of_classes(seen[0][0]), threshold=self.threshold)
-            logits, labels = zip(*seen, strict=True)
-            self._tally.add_predictions(torch.cat(logits), torch.cat(labels))
-        self._new = []
 
 
 def _on_cpu(values: list[float | Tensor]) -> Tensor:
