@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cnnkit._images import read_pixels
 from cnnkit._pixels import from_uint8, moments, pixel_counts, scaled
+from cnnkit._sizes import as_image_size as as_image_size
 from cnnkit.errors import ArgumentError, DataError
 from cnnkit.types import ImageSize, Interpolation, LabelledDataset, Mode, PathLike, Resize
 
@@ -22,21 +23,6 @@ __all__ = ["Preprocess", "as_image_size"]
 
 _CHANNELS: dict[str, int] = {"L": 1, "RGB": 3, "RGBA": 4}
 _MODES: dict[int, Mode] = {1: "L", 3: "RGB", 4: "RGBA"}
-
-
-def as_image_size(image_size: ImageSize) -> tuple[int, int]:
-    """Normalise an image size to (height, width).
-
-    Example:
-        >>> as_image_size(32), as_image_size((24, 32))
-        ((32, 32), (24, 32))
-    """
-    size = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size, image_size)
-    if len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
-        raise ArgumentError(
-            f"image_size must be a positive int or a pair (height, width), received {image_size!r}"
-        )
-    return size[0], size[1]
 
 
 def _one_of(name: str, value: str | None, choices: Any) -> None:

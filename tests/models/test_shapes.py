@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from cnnkit._sizes import as_image_size
 from cnnkit.errors import ArgumentError, ImageTooSmallError
 from cnnkit.models import conv_output_size
-from cnnkit.models._shapes import feature_shape, height_width, smallest_image
+from cnnkit.models._shapes import feature_shape, smallest_image
 
 
 def side_of(layer: nn.Module, size: int) -> int | None:
@@ -87,13 +88,13 @@ def test_conv_output_size_names_what_does_not_fit() -> None:
         conv_output_size(6, 5, dilation=2, padding=1)
 
 
-def test_height_width() -> None:
-    assert height_width(28) == (28, 28)
-    assert height_width((3, 5)) == (3, 5)
-    assert height_width((np.int64(3), 5)) == height_width([3, 5]) == (3, 5)  # type: ignore[arg-type]
+def test_as_image_size() -> None:
+    assert as_image_size(28) == (28, 28)
+    assert as_image_size((3, 5)) == (3, 5)
+    assert as_image_size((np.int64(3), 5)) == as_image_size([3, 5]) == (3, 5)  # type: ignore[arg-type]
     for wrong in (0, (3,), (3, 0), (1, 2, 3), 28.0, (28.0, 28.0), "28", None, True, {3, 5}):
         with pytest.raises(ArgumentError, match="received"):
-            height_width(wrong)  # type: ignore[arg-type]
+            as_image_size(wrong)  # type: ignore[arg-type]
 
 
 def random_chain(rng: random.Random) -> nn.Sequential:

@@ -7,10 +7,11 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnkit._sizes import as_image_size
 from cnnkit.models._base import ImageClassificationBase, output_size
 from cnnkit.models._init import Init, init_weights
 from cnnkit.models._registry import register
-from cnnkit.models._shapes import check_counts, feature_shape, height_width
+from cnnkit.models._shapes import check_counts, feature_shape
 from cnnkit.types import ImageSize
 
 __all__ = ["AlexNet"]
@@ -65,7 +66,7 @@ class AlexNet(ImageClassificationBase):
         super().__init__()
         check_counts(in_channels=in_channels)
         self.binary = binary
-        self.image_shape = (in_channels, *height_width(image_size))
+        self.image_shape = (in_channels, *as_image_size(image_size))
         self.conv1 = nn.Conv2d(in_channels, 96, 11, stride=4, padding=1)
         self.pool1 = nn.MaxPool2d(3, stride=2)
         self.conv2 = nn.Conv2d(96, 256, 5, padding=2)

@@ -7,10 +7,11 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnkit._sizes import as_image_size
 from cnnkit.models._base import ImageClassificationBase, output_size
 from cnnkit.models._init import Init, init_weights
 from cnnkit.models._registry import register
-from cnnkit.models._shapes import check_counts, feature_shape, height_width
+from cnnkit.models._shapes import check_counts, feature_shape
 from cnnkit.types import ImageSize
 
 __all__ = ["SixConvCIFAR", "ThreeConvCIFAR", "TwoLayerCNN"]
@@ -77,7 +78,7 @@ class TwoLayerCNN(ImageClassificationBase):
         super().__init__()
         check_counts(in_channels=in_channels, kernel_size=kernel_size)
         self.binary = binary
-        self.image_shape = (in_channels, *height_width(image_size))
+        self.image_shape = (in_channels, *as_image_size(image_size))
         self.cnn1 = _conv(in_channels, 16, kernel_size)
         self.bn1 = _norm(16, batch_norm)
         self.pool1 = nn.MaxPool2d(2)
@@ -154,7 +155,7 @@ class ThreeConvCIFAR(ImageClassificationBase):
         super().__init__()
         check_counts(in_channels=in_channels, hidden=hidden, kernel_size=kernel_size)
         self.binary = binary
-        self.image_shape = (in_channels, *height_width(image_size))
+        self.image_shape = (in_channels, *as_image_size(image_size))
         self.conv1 = _conv(in_channels, 16, kernel_size)
         self.bn1 = _norm(16, batch_norm)
         self.pool1 = nn.MaxPool2d(2)
@@ -235,7 +236,7 @@ class SixConvCIFAR(ImageClassificationBase):
         super().__init__()
         check_counts(in_channels=in_channels, kernel_size=kernel_size)
         self.binary = binary
-        self.image_shape = (in_channels, *height_width(image_size))
+        self.image_shape = (in_channels, *as_image_size(image_size))
         widths = [in_channels, 32, 64, 128, 128, 256, 256]
         for layer in range(1, 7):
             self.add_module(f"conv{layer}", _conv(widths[layer - 1], widths[layer], kernel_size))

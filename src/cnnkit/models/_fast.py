@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnkit._sizes import as_image_size
 from cnnkit.errors import ArgumentError, ModelError
 from cnnkit.models._base import ImageClassificationBase, output_size
 from cnnkit.models._init import Init, init_weights
 from cnnkit.models._registry import register
-from cnnkit.models._shapes import check_counts, feature_shape, height_width, smallest_image
+from cnnkit.models._shapes import check_counts, feature_shape, smallest_image
 from cnnkit.types import ImageSize
 
 __all__ = ["FastCNN"]
@@ -103,7 +104,7 @@ class FastCNN(ImageClassificationBase):
             **{f"widths[{block}]": width for block, width in enumerate(widths)},
         )
         self.binary = binary
-        self.image_shape = (in_channels, *height_width(image_size))
+        self.image_shape = (in_channels, *as_image_size(image_size))
         self.stem = nn.Conv2d(in_channels, 24, 2, bias=False)
         channels = [24, *widths]
         self.blocks = nn.Sequential(

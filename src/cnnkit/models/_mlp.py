@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cnnkit._sizes import as_image_size
 from cnnkit.errors import ArgumentError
 from cnnkit.models._base import ImageClassificationBase, output_size
 from cnnkit.models._init import Init, init_weights
 from cnnkit.models._registry import register
-from cnnkit.models._shapes import check_counts, height_width
+from cnnkit.models._shapes import check_counts
 from cnnkit.types import ImageSize
 
 __all__ = ["MLP"]
@@ -66,7 +67,7 @@ class MLP(ImageClassificationBase):
         super().__init__()
         check_counts(in_channels=in_channels)
         self.binary = binary
-        self.image_shape = (in_channels, *height_width(image_size))
+        self.image_shape = (in_channels, *as_image_size(image_size))
         if isinstance(hidden, int) or any(width < 1 for width in hidden):
             raise ArgumentError(
                 f"expected hidden as a tuple with the units of each hidden layer, at least 1, "

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from numbers import Integral
 from typing import TypeAlias
 
 from torch import nn
 
+from cnnkit._sizes import as_image_size, is_count
 from cnnkit.errors import ArgumentError, ImageTooSmallError
 from cnnkit.types import ImageSize
 
-__all__ = ["check_counts", "conv_output_size", "feature_shape", "height_width", "smallest_image"]
+__all__ = ["check_counts", "conv_output_size", "feature_shape", "smallest_image"]
 
 NamedLayers: TypeAlias = "Iterable[tuple[str, nn.Module]]"
 
@@ -74,24 +74,6 @@ def conv_output_size(
     return steps + 1
 
 
-def height_width(image_size: ImageSize) -> tuple[int, int]:
-    """(height, width) of an `image_size` that is an int, for a square, or a pair.
-
-    Raises:
-        ArgumentError: If it is neither, or a side is below 1.
-
-    Example:
-        >>> height_width(28), height_width((48, 64))
-        ((28, 28), (48, 64))
-    """
-    pair = tuple(image_size) if isinstance(image_size, (tuple, list)) else (image_size, image_size)
-    if len(pair) != 2 or not all(_is_count(side) for side in pair):
-        raise ArgumentError(
-            f"expected image_size as an int or (height, width), in pixels, received {image_size!r}"
-        )
-    return int(pair[0]), int(pair[1])
-
-
 def check_counts(**counts: object) -> None:
     """Refuse what is no number of something: torch would make layers of no size, and only warn.
 
@@ -102,12 +84,8 @@ def check_counts(**counts: object) -> None:
         >>> check_counts(in_channels=3, kernel_size=5)
     """
     for name, count in counts.items():
-        if not _is_count(count):
+        if not is_count(count):
             raise ArgumentError(f"expected {name} as an int of at least 1, received {count!r}")
-
-
-def _is_count(value: object) -> bool:
-    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1
 
 
 def feature_shape(
@@ -135,7 +113,7 @@ def feature_shape(
         (16, 14, 14)
     """
     layers = list(layers)
-    size = height_width(image_size)
+    size = as_image_size(image_size)
     channels = in_channels
     height, width = size
     for name, layer in layers:
