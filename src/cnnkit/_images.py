@@ -10,12 +10,13 @@ import io
 import logging
 import os
 from collections.abc import Callable
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypedDict, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from cnnkit.errors import ImageReadError, NotFoundError
 from cnnkit.types import Interpolation, Mode, PathLike, Resize
@@ -59,24 +60,30 @@ _WITH_ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
 _logger = logging.getLogger("cnnkit")
 
 
-def read_image(
-    source: PathLike | bytes | Image.Image,
-    *,
-    image_size: tuple[int, int] | None,
-    mode: Mode,
-    resize: Resize,
-    interpolation: Interpolation,
-    exact_decode: bool,
-) -> Image.Image:
-    """Read, orient, convert and resize one image; `read_pixels` gives the same as a tensor.
+class Reading(TypedDict):
+    """How an image is read.
 
-    Args:
-        source: A path, the bytes of a file, or an open Pillow image (which is left as it was).
+    Attributes:
         image_size: (height, width) in pixels, or None for the size that the image has.
         mode: Colour mode of the result.
         resize: How another shape becomes `image_size`.
         interpolation: Pillow's filter by name.
-        exact_decode: Decode every JPEG at its full size, and resize it by Pillow as other files.
+        exact_decode: Never decode a JPEG at a reduced size, nor shrink it by torch.
+    """
+
+    image_size: tuple[int, int] | None
+    mode: Mode
+    resize: Resize
+    interpolation: Interpolation
+    exact_decode: bool
+
+
+def read_image(source: PathLike | bytes | Image.Image, **how: Unpack[Reading]) -> Image.Image:
+    """Read, orient, convert and resize one image; `read_pixels` gives the same as a tensor.
+
+    Args:
+        source: A path, the bytes of a file, or an open Pillow image (which is left as it was).
+        **how: As `Reading` says.
 
     Returns:
         A Pillow image of its own.
@@ -85,34 +92,27 @@ def read_image(
         ImageReadError: The source is no readable image, is truncated, or is a decompression bomb.
         NotFoundError: There is no file at the path.
     """
-    read = _read(source, image_size, mode, resize, interpolation, exact_decode)
+    read = _read(source, **how)
     if isinstance(read, Image.Image):
         return read
     channels_last = read.permute(1, 2, 0) if read.shape[0] > 1 else read[0]
     return Image.fromarray(channels_last.contiguous().numpy())
 
 
-def read_pixels(
-    source: PathLike | bytes | Image.Image,
-    *,
-    image_size: tuple[int, int] | None,
-    mode: Mode,
-    resize: Resize,
-    interpolation: Interpolation,
-    exact_decode: bool,
-) -> Tensor:
+def read_pixels(source: PathLike | bytes | Image.Image, **how: Unpack[Reading]) -> Tensor:
     """`read_image` as a uint8 tensor (C, H, W), whose strides may be those of (H, W, C).
 
     Raises:
         ImageReadError: The source is no readable image, is truncated, or is a decompression bomb.
         NotFoundError: There is no file at the path.
     """
-    read = _read(source, image_size, mode, resize, interpolation, exact_decode)
+    read = _read(source, **how)
     return read if isinstance(read, Tensor) else _as_channels_first(read)
 
 
 def _read(
     source: PathLike | bytes | Image.Image,
+    *,
     image_size: tuple[int, int] | None,
     mode: Mode,
     resize: Resize,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from cnnkit._images import image_header, read_image, read_pixels
+from cnnkit._images import Reading, image_header, read_image, read_pixels
 from cnnkit.data._base import LabelledImages, as_labels, as_positions, checked_classes
 from cnnkit.data._batches import collated
 from cnnkit.data._extract import Limits
@@ -297,7 +297,7 @@ class ImageFolder(LabelledImages):
     def _read_pixels(self, path: str) -> Tensor:
         return read_pixels(path, **self._how_to_read())
 
-    def _how_to_read(self) -> dict[str, Any]:
+    def _how_to_read(self) -> Reading:
         """What both readers are told: `transform` is given a Pillow image, a batch pixels."""
         return {
             "image_size": self._size,
