@@ -314,11 +314,11 @@ def test_labels_of_another_kind_are_refused(change: Any) -> None:
 @pytest.mark.parametrize(
     ("model", "values"),
     [
-        (net(4), r"expected logits of shape \(4, 3\), received \(4, 4\)"),
+        (net(4), r"expected logits of shape \(4, 3\), received \(4, 4\): open the data with"),
         (net(2), r"received \(4, 2\)"),
-        (net(1), r"received \(4, 1\) \(squeeze the last dimension\)"),
+        (net(1), r"received \(4, 1\): squeeze the last dimension"),
         (Binary(), r"received \(4,\)"),
-        (nn.Unflatten(1, (1, 1)), r"received \(4, 1, 1, 3, 3\)"),
+        (nn.Unflatten(1, (1, 1)), r"received \(4, 1, 1, 3, 3\): return one row of logits"),
     ],
 )
 def test_outputs_that_do_not_match_the_classes(model: nn.Module, values: str) -> None:

@@ -100,18 +100,23 @@ def as_labels(labels: Sequence[int] | Tensor | np.ndarray, number: int) -> Tenso
     tensor = labels if isinstance(labels, Tensor) else _from_numbers(labels)
     if tensor.ndim != 1 or len(tensor) != number:
         raise DataError(
-            f"expected one label an image, shape ({number},), received shape {tuple(tensor.shape)}"
+            f"expected one label an image, shape ({number},), received shape "
+            f"{tuple(tensor.shape)}: give images and labels of the same samples, in the same order"
         )
     if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
         if number == 0:
             return torch.zeros(0, dtype=torch.int64)
         raise DataError(
-            f"labels must be integers (indices into the classes), received {tensor.dtype}"
+            f"labels must be integers (indices into the classes), received {tensor.dtype}: "
+            "labels.long() makes whole numbers of floats, labels.argmax(1) of one-hot rows"
         )
     tensor = tensor.long()
     if number and int(tensor.min()) < 0:
         position = int(tensor.argmin())
-        raise DataError(f"label {int(tensor[position])} of image {position} is negative")
+        raise DataError(
+            f"label {int(tensor[position])} of image {position} is negative: labels are indices "
+            "into the classes, from 0; leave out images that have none"
+        )
     return tensor
 
 

@@ -89,10 +89,14 @@ def check_outputs(logits: object, labels: Tensor, num_classes: int | None) -> No
         expected = f"({number}, {'classes' if num_classes is None else num_classes})"
         if num_classes in (None, 2):
             expected += f", or ({number},) with one logit a sample"
-        hint = " (squeeze the last dimension)" if shape[1:] == (1,) else ""
+        hint = "open the data with the classes= that the model was made for, or make it for these"
+        if shape[1:] == (1,):
+            hint = "squeeze the last dimension"
+        elif len(shape) > 2 or shape[:1] != (number,):
+            hint = "return one row of logits for each image of the batch"
         raise ModelError(
             f"the model's outputs do not match the classes: expected logits of shape {expected}, "
-            f"received {tuple(shape)}{hint}"
+            f"received {tuple(shape)}: {hint}"
         )
     if labels.ndim != 1 or (labels.is_floating_point() and len(shape) == 2):
         raise DataError(
