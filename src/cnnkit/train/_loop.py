@@ -17,9 +17,6 @@ from cnnkit.models._base import evaluating, hook_overridden
 from cnnkit.train._count import count
 from cnnkit.train._figures import TrainFigures
 from cnnkit.train._loss import check_outputs, guarded_loss, may_weigh_nothing
-from cnnkit.train._meeting import (
-    own_threshold as own_threshold,
-)  # moved; helpers still import it here
 from cnnkit.train._update import Updates
 from cnnkit.types import Batch, LossFunction
 
