@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from torch import Tensor
 
-from cnnkit._images import read_pixels
+from cnnkit._images import Reading, read_pixels
 from cnnkit._pixels import from_uint8, moments, pixel_counts, scaled
 from cnnkit._sizes import as_image_size as as_image_size
 from cnnkit.errors import ArgumentError, DataError
@@ -146,15 +146,18 @@ class Preprocess:
                 f"images with {len(self.mean)} channels cannot be read from a file: pass a tensor "
                 f"of shape {self.image_shape} instead"
             )
-        pixels = read_pixels(
-            source,
-            image_size=self.image_size,
-            mode=self.mode,
-            resize=self.resize,
-            interpolation=self.interpolation,
-            exact_decode=self.exact_decode,
-        )
-        return pixels.contiguous()
+        return read_pixels(source, **self._how_to_read).contiguous()
+
+    @property
+    def _how_to_read(self) -> Reading:
+        """What the reader of image files is told."""
+        return {
+            "image_size": self.image_size,
+            "mode": self.mode or "RGB",
+            "resize": self.resize,
+            "interpolation": self.interpolation,
+            "exact_decode": self.exact_decode,
+        }
 
     @property
     def normalises(self) -> bool:

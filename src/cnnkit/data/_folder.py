@@ -299,13 +299,7 @@ class ImageFolder(LabelledImages):
 
     def _how_to_read(self) -> Reading:
         """What both readers are told: `transform` is given a Pillow image, a batch pixels."""
-        return {
-            "image_size": self._size,
-            "mode": self._reading.mode or "RGB",
-            "resize": self._reading.resize,
-            "interpolation": self._reading.interpolation,
-            "exact_decode": self._reading.exact_decode,
-        }
+        return {**self._reading._how_to_read, "image_size": self._size}  # None: as they are
 
     def get_batch(self, positions: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
         """The samples at these positions: uint8 (n, C, H, W) and labels int64 (n,).

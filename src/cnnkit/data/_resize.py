@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from cnnkit._files import atomic_path
-from cnnkit._images import read_image
+from cnnkit._images import Reading, read_image
 from cnnkit.data._report import counted
 from cnnkit.data._scan import scan
 from cnnkit.data._threads import in_threads
@@ -249,14 +249,8 @@ def _write(path: Path, copy: Path, kind: str, reading: Preprocess, quality: int)
     """Make one copy; False where it is there and newer than its source."""
     if copy.is_file() and copy.stat().st_mtime_ns >= path.stat().st_mtime_ns:
         return False
-    image = read_image(
-        path,
-        image_size=reading.image_size,
-        mode=reading.mode or "RGB",
-        resize=reading.resize,
-        interpolation=reading.interpolation,
-        exact_decode=True,
-    )
+    how: Reading = {**reading._how_to_read, "exact_decode": True}
+    image = read_image(path, **how)
     image.info.clear()  # some writers would take over a transparency that is applied already
     options: dict[str, Any] = {}
     if kind in ("JPEG", "WEBP"):
