@@ -33,7 +33,9 @@ def write_zip(path: Path) -> None:
         for number, (pixels, digit) in enumerate(zip(images, np.asarray(labels), strict=True)):
             png = BytesIO()
             Image.fromarray((pixels * 255 / 16).astype("uint8")).save(png, "png")
-            archive.writestr(f"{digit}/{number:04}.png", png.getvalue())
+            # Of no date: written again it is the same archive, which need not be extracted anew.
+            entry = zipfile.ZipInfo(f"{digit}/{number:04}.png")
+            archive.writestr(entry, png.getvalue())
 
 
 def main() -> None:
