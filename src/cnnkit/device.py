@@ -364,8 +364,8 @@ class DeviceDataLoader:
         return bool(getattr(self.loader, "num_workers", 0))
 
     def _each(self, groups: Iterator[Group]) -> Iterator[Group]:
-        for batch, sizes, parts in groups:
-            yield to_device(batch, self.device), sizes, parts
+        for (images, labels), sizes, parts in groups:
+            yield (_moved(images, self.device), _moved(labels, self.device)), sizes, parts
 
     def _one_ahead(self, groups: Iterator[Group]) -> Iterator[Group]:
         """Copy the next group on a stream of its own while the present one is computed."""

@@ -583,7 +583,7 @@ def test_balanced_takes_a_foreign_data_set_with_targets() -> None:
 def test_order_of_weights_is_of_the_samples() -> None:
     weights = torch.tensor([0.0, 1.0, 0.0, 3.0], dtype=torch.float64)
     order = BatchOrder(4, 2, weights=weights)
-    drawn = torch.cat([torch.cat(order.batches(epoch)) for epoch in range(300)])
+    drawn = torch.cat([order.positions(epoch) for epoch in range(300)])
     counts = torch.bincount(drawn, minlength=4).tolist()
     assert counts[0] == counts[2] == 0
     assert 2.5 < counts[3] / counts[1] < 3.6

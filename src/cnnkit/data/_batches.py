@@ -8,6 +8,7 @@ import pickle
 import random
 import signal
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -71,15 +72,15 @@ class BatchLoader:
             What was read with one call, `at_once` batches without workers; how many samples of it
             each batch has; and which parts they are.
         """
-        shares = self.order.shares(epoch)[start:]
+        shares = self.order.shares(epoch, start)
         if self.num_workers:
             batches = self._from_workers(epoch, start)
             for batch, (rows, part) in zip(batches, shares, strict=True):
                 yield batch, [len(rows)], None if part is None else [part]
             return
         read = _reader(self.dataset)
-        for first in range(0, len(shares), self.at_once):
-            some, parts = zip(*shares[first : first + self.at_once], strict=True)
+        while group := list(islice(shares, self.at_once)):
+            some, parts = zip(*group, strict=True)
             sizes = [rows.shape[0] for rows in some]  # len() of a tensor costs three times as much
             yield read(torch.cat(some)), sizes, None if parts[0] is None else parts
 
@@ -158,9 +159,8 @@ class _EpochSampler:
         return len(self.order) - self.start
 
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:
-        shares = self.order.shares(self.epoch)
-        for number in range(self.start, len(shares)):
-            positions, part = shares[number]
+        shares = self.order.shares(self.epoch, self.start)
+        for number, (positions, part) in enumerate(shares, start=self.start):
             # Of several processes each draws its own.
             first = 0 if part is None else part.start
             seed = derived_seed(self.order.seed, self.epoch, number, first)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -41,33 +43,33 @@ class BatchOrder:
         self.weights = weights
         self.seed = seed
 
-    def batches(self, epoch: int) -> list[Tensor]:
-        """Positions of each batch of this epoch, int64 (n,) each."""
-        batches = list(self._positions(epoch).split(self.batch_size))
-        if len(self) < len(batches):
-            batches[-2:] = [torch.cat(batches[-2:])]
-        return batches
+    def shares(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Part | None]]:
+        """This process's positions of each batch of this epoch from batch `start` on.
 
-    def shares(self, epoch: int) -> list[tuple[Tensor, Part | None]]:
-        """Of each batch of this epoch the positions that are this process's, and which part.
+        One at a time: thousands of tensors at once would set Python looking for cycles among them.
 
-        One process alone has whole batches, which need no part.
+        Yields:
+            Positions, int64 (n,), and which part of the batch they are; one process alone has
+            whole batches, which need none.
         """
-        batches = self.batches(epoch)
-        parts = parts_of([rows.shape[0] for rows in batches], self.batch_size)
-        if parts is None:
-            return [(rows, None) for rows in batches]
-        return [
-            (rows[part.start : part.start + part.size], part)
-            for rows, part in zip(batches, parts, strict=True)
-        ]
+        positions, size, last = self.positions(epoch), self.batch_size, len(self) - 1
+        totals = [size] * last + [self.length - size * last]
+        parts = parts_of(totals, size)
+        for number in range(start, len(totals)):
+            rows = positions[number * size : number * size + totals[number]]
+            if parts is None:
+                yield rows, None
+            else:
+                part = parts[number]
+                yield rows[part.start : part.start + part.size], part
 
     def __len__(self) -> int:
         full, rest = divmod(self.length, self.batch_size)
         joined = rest == 1 and self.shuffle and full > 0  # batches of one stay where all are
         return full + (rest > 0 and not joined)
 
-    def _positions(self, epoch: int) -> Tensor:
+    def positions(self, epoch: int) -> Tensor:
+        """All positions of this epoch in their order, int64 (N,)."""
         if not self.shuffle:
             return torch.arange(self.length)
         generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch))

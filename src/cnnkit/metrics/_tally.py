@@ -41,13 +41,13 @@ class _Room:
         self.logits = logits.new_empty((rows, *logits.shape[1:]))
         # A binary loss takes labels that are floats; as classes they are whole numbers.
         self.labels = torch.empty(rows, dtype=torch.int64, device=logits.device)
-        self._kind = logits.dtype, logits.device, logits.shape[1:]
+        self._kind = logits.dtype, logits.device, logits.ndim
         # numpy copies a few rows in a third of the time that torch takes.
         by_numpy = logits.device.type == "cpu" and logits.dtype != torch.bfloat16
         self._arrays = (self.logits.numpy(), self.labels.numpy()) if by_numpy else None
 
     def fits(self, logits: Tensor) -> bool:
-        return (logits.dtype, logits.device, logits.shape[1:]) == self._kind
+        return (logits.dtype, logits.device, logits.ndim) == self._kind
 
     def put(self, rows: slice, logits: Tensor, labels: Tensor) -> None:
         if self._arrays is None:
@@ -87,6 +87,7 @@ class Tally:
         self.num_classes = num_classes
         self.threshold = threshold
         self.positive = positive
+        self._most = max(1, min(_ROWS_AT_ONCE, _LOGITS_AT_ONCE // max(1, num_classes)))
         self._losses: list[Tensor] = []
         self._weights: list[float | Tensor] = []
         self._room: _Room | None = None
@@ -94,10 +95,6 @@ class Tally:
         self._last = 0, 0  # those that were added last
         self._matrix: Tensor | None = None
         self._outside: Tensor | None = None
-
-    @property
-    def _rows_at_once(self) -> int:
-        return max(1, min(_ROWS_AT_ONCE, _LOGITS_AT_ONCE // self.num_classes))
 
     def add_loss(self, loss: Tensor, weight: float | Tensor) -> None:
         """Add a batch's mean loss and the denominator that it was divided by."""
@@ -117,7 +114,7 @@ class Tally:
             raise DataError(
                 f"expected logits of {self.num_classes} classes, received {tuple(logits.shape)}"
             )
-        number, most = labels.shape[0], self._rows_at_once
+        number, most = labels.shape[0], self._most
         if number > most:
             for part in zip(logits.split(most), labels.split(most), strict=True):
                 self.add_predictions(*part)

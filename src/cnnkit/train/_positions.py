@@ -81,7 +81,7 @@ def _with_order(
     inner: Any = loader.loader
     if isinstance(inner, BatchLoader):
         epoch = loader.epoch
-        return loader, lambda: torch.cat(inner.order.batches(epoch))
+        return loader, lambda: inner.order.positions(epoch)
     if not _is_plain(inner):
         return loader, lambda: None
     drawn = _DrawnFirst(inner)
