@@ -90,6 +90,15 @@ def docs(session: nox.Session) -> None:
     session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
 
 
+@nox.session(default=False)
+def peers(session: nox.Session) -> None:
+    """Run the programs for other libraries that docs/coming-from.md shows."""
+    libraries = ["fastai", "keras", "lightning", "skorch"]
+    session.install("-e", ".[test]", *libraries, "grain")  # with which Keras reads images
+    session.run("python", "-c", f"import {', '.join(libraries)}", env={"KERAS_BACKEND": "torch"})
+    session.run("pytest", "tests/test_docs.py", "-k", "another_library", *session.posargs)
+
+
 @nox.session
 def build(session: nox.Session) -> None:
     """Build sdist and wheel; install the wheel and use it from outside the checkout."""

@@ -4,10 +4,15 @@ Every ``python`` block is run, those of one page in order and with one namespace
 few small pets. A block that cannot run says why in a comment on the line above its fence::
 
     <!-- not run: needs a network -->
+
+One for another library says which, and is run where that is installed, as `nox -s peers` does::
+
+    <!-- needs skorch -->
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 import re
@@ -36,6 +41,7 @@ IMAGES_A_CLASS = 24
 
 FENCED = re.compile(r"^(.*)\n```(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 NOT_RUN = re.compile(r"<!-- not run: (.*) -->")
+NEEDS = re.compile(r"<!-- needs (\w+) -->")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 DIRECTIVE = re.compile(r"^::: (\S+)$", re.MULTILINE)
@@ -65,7 +71,9 @@ def run_blocks(text: str, page: str) -> int:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     ran = 0
     for block in blocks(text):
-        if block.language == "python" and not NOT_RUN.fullmatch(block.above):
+        if block.language == "python" and not (
+            NOT_RUN.fullmatch(block.above) or NEEDS.fullmatch(block.above)
+        ):
             code = compile("\n" * (block.line - 1) + block.code, page, "exec")
             exec(code, namespace)
             ran += 1
@@ -133,6 +141,31 @@ def test_code_of_the_page_runs(
             assert run_blocks(text, str(page)) > 0
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("library", ["fastai", "lightning", "keras", "skorch"])
+def test_code_for_another_library_runs(
+    library: str, pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    pytest.importorskip(library)
+    page = DOCS / "coming-from.md"
+    (block,) = [
+        b for b in blocks(page.read_text("utf-8")) if b.above == f"<!-- needs {library} -->"
+    ]
+    if library == "fastai":  # whose pretrained weights would be downloaded
+        vision: Any = importlib.import_module("fastai.vision.all")
+        without = functools.partial(vision.vision_learner, pretrained=False)
+        monkeypatch.setattr(vision, "vision_learner", without)
+    shutil.copytree(pets, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten()
+    )
+    network.append(torch.nn.Linear(8 * 16, 2))
+    code = compile("\n" * (block.line - 1) + block.code, str(page), "exec")
+    exec(code, {"__name__": "__main__", "network": network})
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
