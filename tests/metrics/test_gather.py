@@ -90,7 +90,7 @@ def test_memory_stays_small_while_gathering(monkeypatch: pytest.MonkeyPatch) -> 
     for seed in range(100):
         tally.add(*samples(50, 4, seed))
         assert len(tally._mistakes) <= 2 * 10 + 150
-        assert sum(map(len, tally._logits)) <= 150
+        assert tally._room._used <= tally._room.rows == 100
     assert not tally._scores, "they are for two classes"
 
 

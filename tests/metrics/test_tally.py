@@ -48,7 +48,7 @@ def test_counting_in_groups_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     parts = Tally(3)
     for some, true in zip(logits.split(10), labels.split(10), strict=True):
         parts.add_predictions(some, true)
-        assert parts._rows <= 37, "rows are kept only until there are enough"
+        assert parts._room._used <= parts._room.rows == 37
         assert parts.last is not None
         assert torch.equal(parts.last[0], some)
         assert torch.equal(parts.last[1], true)
@@ -189,5 +189,5 @@ def test_few_rows_are_kept_where_there_are_many_classes(monkeypatch: pytest.Monk
     tally = Tally(50)
     for _ in range(7):
         tally.add_predictions(torch.zeros(30, 50), torch.zeros(30, dtype=torch.int64))
-        assert tally._rows <= 100
+        assert tally._room._used <= tally._room.rows == 100
     assert tally.totals().matrix.sum() == 210

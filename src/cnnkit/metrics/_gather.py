@@ -14,6 +14,7 @@ from cnnkit.errors import ArgumentError
 from cnnkit.metrics._details import Details, IndicesInto, Scores
 from cnnkit.metrics._functional import label_ranks
 from cnnkit.metrics._mistakes import MistakeTable
+from cnnkit.metrics._room import Room
 
 __all__ = ["DetailTally"]
 
@@ -53,9 +54,7 @@ class DetailTally:
         self.samples = 0
         self.indices_into: IndicesInto = "loader"
         self._placed = False
-        self._logits: list[Tensor] = []
-        self._labels: list[Tensor] = []
-        self._rows = 0
+        self._room = Room(max(1, _LOGITS_AT_ONCE // num_classes))
         self._ranks = torch.zeros(num_classes, dtype=torch.int64)
         self._support = torch.zeros(num_classes, dtype=torch.int64)
         self._own = torch.zeros(num_classes, dtype=torch.float64)
@@ -68,11 +67,7 @@ class DetailTally:
         Raises:
             ModelError: A logit is nan.
         """
-        self._logits.append(logits.detach())
-        self._labels.append(labels)
-        self._rows += len(labels)
-        if self._rows * self.num_classes >= _LOGITS_AT_ONCE:
-            self._look()
+        self._room.add(logits, labels, self._look)
 
     def place(self, order: Tensor | None, into: IndicesInto = "dataset") -> None:
         """Say where each sample that came stands in the data set, int64 (N,), so far as is known.
@@ -83,7 +78,7 @@ class DetailTally:
             order: Of all samples so far.
             into: "loader" where several processes have looked at parts of one.
         """
-        self._look()
+        self._room.empty(self._look)
         if order is not None and len(order) == self.samples:
             self._mistakes = replace(self._mistakes, index=order[self._mistakes.index])
             self.indices_into, self._placed = into, True
@@ -96,7 +91,7 @@ class DetailTally:
         Args:
             paths_of: The files of samples of the data set, by their indices.
         """
-        self._look()
+        self._room.empty(self._look)
         mistakes = self._mistakes.most_confident(self.max_mistakes)
         if paths_of is not None and self.indices_into == "dataset":
             mistakes = replace(mistakes, paths=paths_of(mistakes.index.tolist()))
@@ -121,8 +116,8 @@ class DetailTally:
                 f"tallies add up where they count alike, received {self._rule()} and "
                 f"{other._rule()}"
             )
-        self._look()
-        other._look()
+        self._room.empty(self._look)
+        other._room.empty(other._look)
         both = self._empty()
         theirs = other._mistakes
         known: set[tuple[IndicesInto, bool]] = {
@@ -148,12 +143,8 @@ class DetailTally:
     def _empty(self) -> DetailTally:
         return DetailTally(**self._rule())
 
-    def _look(self) -> None:
-        """Look at what has been put aside; the one place that waits for the device."""
-        if not self._logits:
-            return
-        logits, labels = torch.cat(self._logits), torch.cat(self._labels).long()
-        self._logits, self._labels, self._rows = [], [], 0
+    def _look(self, logits: Tensor, labels: Tensor) -> None:
+        """Look at some batches together; the one place that waits for the device."""
         # Labels outside are refused by `Tally`, which counts them all; here they do no harm.
         labels = labels.clamp(0, self.num_classes - 1)
         chances = probabilities(logits)

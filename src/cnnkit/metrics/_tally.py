@@ -10,14 +10,11 @@ from torch import Tensor
 from cnnkit._logits import decided
 from cnnkit.errors import ArgumentError, DataError
 from cnnkit.metrics._functional import count_pairs, same_number
+from cnnkit.metrics._room import Room
 
 __all__ = ["Tally", "Totals"]
 
-# Counting a batch costs five small operations, as much as a small model's own forward. Logits are
-# therefore kept until there are this many rows, and counted together. They are copied into one
-# place: small tensors that stay among the large ones of a step break up the memory that those take
-# again and again, and made a step of TwoLayerCNN on the CPU slower by a fifth.
-_ROWS_AT_ONCE = 4096
+_ROWS_AT_ONCE = 4096  # counted together
 _LOGITS_AT_ONCE = 1 << 22  # fewer rows where there are thousands of classes: 16 MiB
 
 
@@ -32,29 +29,6 @@ class Totals(NamedTuple):
         """Share of right predictions; nan without any."""
         total = int(self.matrix.sum())
         return int(self.matrix.diagonal().sum()) / total if total else float("nan")
-
-
-class _Room:
-    """Room for so many rows of such logits, and for their labels."""
-
-    def __init__(self, logits: Tensor, rows: int) -> None:
-        self.logits = logits.new_empty((rows, *logits.shape[1:]))
-        # A binary loss takes labels that are floats; as classes they are whole numbers.
-        self.labels = torch.empty(rows, dtype=torch.int64, device=logits.device)
-        self._kind = logits.dtype, logits.device, logits.ndim
-        # numpy copies a few rows in a third of the time that torch takes.
-        by_numpy = logits.device.type == "cpu" and logits.dtype != torch.bfloat16
-        self._arrays = (self.logits.numpy(), self.labels.numpy()) if by_numpy else None
-
-    def fits(self, logits: Tensor) -> bool:
-        return (logits.dtype, logits.device, logits.ndim) == self._kind
-
-    def put(self, rows: slice, logits: Tensor, labels: Tensor) -> None:
-        if self._arrays is None:
-            self.logits[rows].copy_(logits)
-            self.labels[rows].copy_(labels)
-        else:
-            self._arrays[0][rows], self._arrays[1][rows] = logits.numpy(), labels.numpy()
 
 
 class Tally:
@@ -87,12 +61,10 @@ class Tally:
         self.num_classes = num_classes
         self.threshold = threshold
         self.positive = positive
-        self._most = max(1, min(_ROWS_AT_ONCE, _LOGITS_AT_ONCE // max(1, num_classes)))
         self._losses: list[Tensor] = []
         self._weights: list[float | Tensor] = []
-        self._room: _Room | None = None
-        self._rows = 0  # of it that are in use
-        self._last = 0, 0  # those that were added last
+        rows = min(_ROWS_AT_ONCE, _LOGITS_AT_ONCE // max(1, num_classes))
+        self._room = Room(max(1, rows))
         self._matrix: Tensor | None = None
         self._outside: Tensor | None = None
 
@@ -114,27 +86,12 @@ class Tally:
             raise DataError(
                 f"expected logits of {self.num_classes} classes, received {tuple(logits.shape)}"
             )
-        number, most = labels.shape[0], self._most
-        if number > most:
-            for part in zip(logits.split(most), labels.split(most), strict=True):
-                self.add_predictions(*part)
-            return
-        room = self._room
-        if room is None or self._rows + number > most or not room.fits(logits):
-            self._count()
-            if room is None or not room.fits(logits):
-                room = self._room = _Room(logits, most)
-        self._last = self._rows, self._rows + number
-        room.put(slice(*self._last), logits.detach(), labels)
-        self._rows += number
+        self._room.add(logits, labels, self._count)
 
     @property
     def last(self) -> tuple[Tensor, Tensor] | None:
         """Logits and labels that were added last, until others are."""
-        if self._room is None:
-            return None
-        rows = slice(*self._last)
-        return self._room.logits[rows], self._room.labels[rows]
+        return self._room.last
 
     def totals(self) -> Totals:
         """Loss and matrix of everything added. The one place that waits for the device.
@@ -142,7 +99,7 @@ class Tally:
         Raises:
             DataError: A label was outside the classes.
         """
-        self._count()
+        self._room.empty(self._count)
         matrix = torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64)
         if self._matrix is not None and self._outside is not None:
             matrix = self._matrix.cpu()
@@ -173,7 +130,7 @@ class Tally:
             )
         both = Tally(self.num_classes, threshold=self.threshold, positive=self.positive)
         for part in (self, other):
-            part._count()
+            part._room.empty(part._count)
             held = [*both._losses, both._matrix]
             device = next((tensor.device for tensor in held if tensor is not None), None)
             both._losses += [loss.to(device) for loss in part._losses]
@@ -185,14 +142,11 @@ class Tally:
     def _rule(self) -> tuple[int, float | None, int]:
         return self.num_classes, self.threshold, self.positive
 
-    def _count(self) -> None:
-        if self._room is not None and self._rows:
-            logits, labels = self._room.logits[: self._rows], self._room.labels[: self._rows]
-            predicted = decided(logits, self.threshold, self.positive)
-            outside = (labels < 0) | (labels >= self.num_classes)
-            matrix = count_pairs(predicted, labels.masked_fill(outside, 0), self.num_classes)
-            self._put(matrix, outside.sum())
-            self._rows = 0
+    def _count(self, logits: Tensor, labels: Tensor) -> None:
+        predicted = decided(logits, self.threshold, self.positive)
+        outside = (labels < 0) | (labels >= self.num_classes)
+        matrix = count_pairs(predicted, labels.masked_fill(outside, 0), self.num_classes)
+        self._put(matrix, outside.sum())
 
     def _put(self, matrix: Tensor, outside: Tensor) -> None:
         self._matrix = matrix if self._matrix is None else self._matrix + matrix
