@@ -26,7 +26,8 @@ from cnnkit.train._loss import default_loss, module_of
 from cnnkit.train._meeting import as_device_loader, meet, remember
 from cnnkit.train._optimizers import OptimizerChoice, make_optimizer
 from cnnkit.train._parallel import with_sync_batchnorm
-from cnnkit.train._run import OnCheckpointError, Parts, Run
+from cnnkit.train._parts import OnCheckpointError, Parts
+from cnnkit.train._run import Run
 from cnnkit.train._schedules import SchedulerChoice, make_schedule
 from cnnkit.train._tune import faster_format
 from cnnkit.train._untouched import untouched

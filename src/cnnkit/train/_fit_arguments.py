@@ -17,7 +17,7 @@ from cnnkit.train._checkpoint import Keep
 from cnnkit.train._compute import MemoryFormat, Precision
 from cnnkit.train._fit import fit
 from cnnkit.train._optimizers import OptimizerName
-from cnnkit.train._run import OnCheckpointError
+from cnnkit.train._parts import OnCheckpointError
 from cnnkit.train._schedules import SchedulerName
 from cnnkit.types import LossFunction
 

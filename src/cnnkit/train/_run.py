@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, Literal
-
-from torch import nn
 
 from cnnkit._progress import Bar, progress_bar
 from cnnkit.device import DeviceDataLoader
@@ -24,65 +21,26 @@ from cnnkit.distributed import (
 )
 from cnnkit.errors import DataError, TrainingError
 from cnnkit.models._base import hook_overridden
-from cnnkit.train._callbacks import Callbacks
 from cnnkit.train._checkpoint import CheckpointFolder, Position
-from cnnkit.train._compute import Compute
 from cnnkit.train._figures import TrainFigures
 from cnnkit.train._history import History, Row, StopReason, as_numbers, epoch_line
 from cnnkit.train._interrupt import Interrupt, came_while_reading, interruptible, is_lost_worker
 from cnnkit.train._kept import Kept, weights_are_numbers
-from cnnkit.train._loop import Step, UnsoundLossError, train_epoch, validate
+from cnnkit.train._loop import UnsoundLossError, train_epoch, validate
 from cnnkit.train._meeting import own_threshold
 from cnnkit.train._out_of_memory import is_out_of_memory, out_of_memory
 from cnnkit.train._parallel import parallel, same_weights
+from cnnkit.train._parts import Epoch, Parts
 from cnnkit.train._random import put_back, random_states, seeded
-from cnnkit.train._schedules import Schedule
+from cnnkit.train._snapshot import contents_of, take_over
 from cnnkit.train._state import TrainState
 from cnnkit.train._untouched import generators_of
-from cnnkit.train._update import Updates
 from cnnkit.train._watch import Spread, Watch, dead_units
-from cnnkit.types import Batch, LossFunction
+from cnnkit.types import Batch
 
-__all__ = ["OnCheckpointError", "Parts", "Run"]
+__all__ = ["Run"]
 
-OnCheckpointError = Literal["warn", "stop"]
 _MEANWHILE = 0.2  # seconds
-
-
-@dataclass
-class Parts:
-    """What a run is made of; `fit` makes it from its arguments."""
-
-    model: nn.Module
-    train: DeviceDataLoader
-    val: DeviceDataLoader | None
-    classes: tuple[str, ...] | None
-    loss: LossFunction
-    step: Step
-    updates: Updates
-    schedule: Schedule
-    compute: Compute
-    callbacks: Callbacks
-    checkpoints: CheckpointFolder | None
-    checkpoint_every: int | None
-    on_checkpoint_error: OnCheckpointError
-    restore_best: bool
-    evaluate_first: bool
-    progress: bool
-    seed: int | None
-    settings: dict[str, Any]
-
-
-@dataclass
-class _Epoch:
-    """An epoch that is being trained."""
-
-    figures: TrainFigures
-    rate: float
-    started: float
-    random: dict[str, Any] | None  # the states before its first batch was asked for
-    resumed: dict[str, Any] | None = None  # those of the batch at which it goes on
-    rates: list[float] = field(default_factory=list)  # on an accelerator, of each batch from there
 
 
 class _AskedToStopError(Exception):
@@ -103,9 +61,9 @@ class Run:
         self.device = parts.train.device
         self.interrupt = Interrupt()
         self.step = parts.step
-        self.epoch: _Epoch | None = None  # None between two epochs
+        self.epoch: Epoch | None = None  # None between two epochs
         self.cut: StopReason | None = None  # an interrupt that every process knows of
-        self._saved_at = 0
+        self.saved_at = 0
         self._several = world_size() > 1  # asked once: it is needed after each step
         self._validating = False
         self._in_mid_step = False  # nothing may be written then
@@ -127,11 +85,11 @@ class Run:
         ):
             try:
                 if saved is not None:
-                    self._take_over(saved)
+                    take_over(self, saved)
                 self.step = parallel(parts.step, parts.model)
                 parts.callbacks.fit_start(state)
                 if saved is not None:  # and nothing of what came before is to be seen
-                    self._put_back(saved["random"][rank()])
+                    self.put_back(saved["random"][rank()])
                 elif parts.evaluate_first:
                     self._end_epoch({"epoch": 0}, time.perf_counter(), state.lr)
                 while self.epoch is not None or self._another_epoch():
@@ -157,7 +115,7 @@ class Run:
             state.epoch, state.batch = state.epoch + 1, 0
             started, rate = time.perf_counter(), state.lr
             parts.callbacks.epoch_start(state)
-            self.epoch = _Epoch(TrainFigures(self.threshold), rate, started, self._random_states())
+            self.epoch = Epoch(TrainFigures(self.threshold), rate, started, self.random_states())
         parts.model.train()
         epoch, start = self.epoch, state.batch
         epoch.rates = [state.lr]
@@ -190,15 +148,15 @@ class Run:
             self._end_epoch(row, epoch.started, epoch.rate)
         return self.epoch is None
 
-    def _batches(self, epoch: _Epoch) -> Iterator[Batch]:
+    def _batches(self, epoch: Epoch) -> Iterator[Batch]:
         """The batches of this epoch that are not done yet."""
         start = self.state.batch
         if epoch.resumed is not None and epoch.random is not None and start:
             # A foreign loader draws its order when it is asked for its first batch.
-            self._put_back(epoch.random)
+            self.put_back(epoch.random)
         batches = self.parts.train.batches(self.state.epoch - 1, start)
         if epoch.resumed is not None:
-            self._put_back(epoch.resumed)  # after the loader was asked, which may draw
+            self.put_back(epoch.resumed)  # after the loader was asked, which may draw
             epoch.resumed = None
         return batches
 
@@ -218,7 +176,7 @@ class Run:
         parts.callbacks.step_end(state)
         if self._asked_to_stop():
             return True
-        if parts.checkpoint_every and state.step - self._saved_at >= parts.checkpoint_every:
+        if parts.checkpoint_every and state.step - self.saved_at >= parts.checkpoint_every:
             self._save()
         return state.stop_reason == "not_saved"
 
@@ -237,7 +195,7 @@ class Run:
         same_on_all(parts.model.buffers())  # each process has normalised its own share
         if parts.val is not None:
             if self.epoch is not None:
-                self.epoch.resumed = self._random_states()  # where an interrupt goes back to
+                self.epoch.resumed = self.random_states()  # where an interrupt goes back to
             row.update(self._validate(parts.val))
         elif self.epoch is not None:
             self.watch.training(self.epoch.figures.last)
@@ -343,13 +301,13 @@ class Run:
         parts, state = self.parts, self.state
         if parts.checkpoints is None:
             return
-        self._saved_at = state.step
+        self.saved_at = state.step
         unsound = self.epoch is not None and self.epoch.figures.first_unsound() is not None
         if any_of_us(unsound):
             return  # never over a checkpoint that is sound
         position = Position(state.epoch, None if self.epoch is None else state.batch)
         best = self.history.best
-        contents = self._contents()
+        contents = contents_of(self)
         if is_main():
             self._write(
                 parts.checkpoints, position, contents, None if best is None else int(best["epoch"])
@@ -379,69 +337,6 @@ class Run:
             if stop:
                 self.state.stop("not_saved")
 
-    def _contents(self) -> dict[str, Any]:
-        parts, state, epoch = self.parts, self.state, self.epoch
-        now = None if epoch is None else epoch.resumed
-        scaler, loss = parts.compute.scaler, parts.loss
-        return {
-            "settings": parts.settings,
-            "epoch": state.epoch,
-            "batch": state.batch,
-            "step": state.step,
-            # Not an interrupt, which is not the run's own end: it is to go on.
-            "stop_reason": None if state.stop_reason == "not_saved" else state.stop_reason,
-            "running": None
-            if epoch is None
-            else {
-                # Of each process its own: a checkpoint is resumed by as many.
-                "figures": gather(epoch.figures.state_dict()),
-                "rate": epoch.rate,
-                "seconds": time.perf_counter() - epoch.started,
-                "random": gather(epoch.random),
-            },
-            "random": gather(self._random_states() if now is None else now),
-            "model": parts.model.state_dict(),
-            "optimizer": parts.updates.optimizer.state_dict(),
-            "scheduler": parts.schedule.state_dict(),
-            "scaler": None if scaler is None else scaler.state_dict(),
-            "loss": loss.state_dict() if isinstance(loss, nn.Module) else None,
-            "callbacks": parts.callbacks.state_dict(),
-            "kept": self.kept.state_dict(),
-            "history": self.history.to_dict(),
-            "memory_format": parts.compute.memory_format,
-            "classes": None if parts.classes is None else list(parts.classes),
-            "preprocess": None
-            if parts.train.preprocess is None
-            else parts.train.preprocess.to_dict(),
-        }
-
-    def _take_over(self, saved: dict[str, Any]) -> None:
-        """Stand where the checkpoint was written."""
-        parts, state = self.parts, self.state
-        if parts.checkpoints is not None and is_main():
-            parts.checkpoints.set_damaged_aside()
-        parts.model.load_state_dict(saved["model"])
-        parts.updates.optimizer.load_state_dict(saved["optimizer"])
-        parts.schedule.load_state_dict(saved["scheduler"])
-        if parts.compute.scaler is not None:
-            parts.compute.scaler.load_state_dict(saved["scaler"])
-        if isinstance(parts.loss, nn.Module) and saved["loss"]:
-            parts.loss.load_state_dict(saved["loss"])
-        parts.callbacks.load_state_dict(saved["callbacks"])
-        self.kept.load_state_dict(saved["kept"])
-        self.history.rows = History.from_dict(saved["history"]).rows
-        state.epoch, state.batch, state.step = saved["epoch"], saved["batch"], saved["step"]
-        state.stop_reason = saved["stop_reason"]
-        self._saved_at = state.step
-        running, random = saved["running"], saved["random"][rank()]
-        if running is None:
-            return
-        figures = TrainFigures(self.threshold)
-        figures.load_state_dict(running["figures"][rank()])
-        started = time.perf_counter() - running["seconds"]
-        before = running["random"][rank()]
-        self.epoch = _Epoch(figures, running["rate"], started, before, random)
-
     def _failed(self, error: RuntimeError | MemoryError) -> None:
         """An interrupt in disguise, a full memory that is to be explained, or something else.
 
@@ -469,13 +364,13 @@ class Run:
             )
         ) from error
 
-    def _random_states(self) -> dict[str, Any] | None:
+    def random_states(self) -> dict[str, Any] | None:
         """The states of all random generators, where a checkpoint may be to hold them."""
         if self.parts.checkpoints is None:
             return None
         return random_states(self.device, self._generators)
 
-    def _put_back(self, states: dict[str, Any]) -> None:
+    def put_back(self, states: dict[str, Any]) -> None:
         put_back(states, self.device, self._generators)
 
 
