@@ -8,17 +8,24 @@ from cnnkit import models
 
 @models.register
 class WideCNN(models.FastCNN):
-    """`FastCNN` with small logits, which predicts from an image and its mirror image.
+    """`FastCNN` with small logits, which predicts from an image, moved a little and mirrored.
 
     After Jordan, "94% on CIFAR-10 in 3.29 seconds" (arXiv:2404.00498).
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, C); when not training, the mean of those of an image and its mirror image."""
-        logits = super().forward(images)
-        if not self.training:
-            logits = (logits + super().forward(images.flip(-1))) / 2
-        return logits / 9
+        """Logits (N, C).
+
+        When not training they are the mean of those of the image and of the image moved by a pixel
+        to either corner, which count half as much each, and of their mirror images.
+        """
+        plain = super().forward
+        if self.training:
+            return plain(images) / 9
+        padded = nn.functional.pad(images, (1, 1, 1, 1), mode="reflect")
+        views = (images, 0.5), (padded[..., :-2, :-2], 0.25), (padded[..., 2:, 2:], 0.25)
+        seen = [share * (plain(view) + plain(view.flip(-1))) / 2 for view, share in views]
+        return torch.stack(seen).sum(0) / 9
 
     @torch.no_grad()
     def whiten(self, images: Tensor) -> None:

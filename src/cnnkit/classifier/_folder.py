@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from cnnkit._allocator import memory_kept
 from cnnkit._files import atomic_path
 from cnnkit._images import IMAGE_EXTENSIONS
 from cnnkit._progress import progress_bar
-from cnnkit.classifier._batches import Network
+from cnnkit.classifier._batches import Network, device_of
 from cnnkit.classifier._prediction import UNKNOWN, as_prediction
 from cnnkit.data._scan import image_paths, natural_key
 from cnnkit.errors import DataError, NotFoundError
@@ -138,7 +139,10 @@ def predict_files(
     paths = _images_in(Path(folder))
     unreadable: dict[int, str] = {}
     rows = []
-    with progress_bar(len(paths), "predicting", progress, unit="image") as bar:
+    with (
+        memory_kept(device_of(network.model)),
+        progress_bar(len(paths), "predicting", progress, unit="image") as bar,
+    ):
         answers = network.answers(
             paths, workers=workers, unreadable=unreadable, after_images=bar.update
         )

@@ -24,9 +24,8 @@ from cnnkit.types import Augmentation
 __all__ = ["Loaders", "class_weights", "make_loader", "make_loaders"]
 
 Cache = Literal["auto", "memory", "off"]
-# Reading several small batches with one call costs little more than reading one of them. Blocks of
-# 2 MiB and more are given back to the system and taken again, a page fault for each of their pages.
-_VALUES_AT_ONCE = 1 << 18  # 1 MiB once they are float32
+# Reading several small batches with one call costs little more than reading one of them.
+_VALUES_AT_ONCE = 1 << 19  # 2 MiB once they are float32
 _CACHE_SHARE = 0.25  # of the available memory: what decoded images may take unasked
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from cnnkit._allocator import memory_kept
 from cnnkit.distributed import gather
 from cnnkit.metrics import Report
 from cnnkit.metrics._gather import DetailTally
@@ -93,7 +94,7 @@ def evaluate(
 
     batches, places = in_known_order(wrapped)
     compute = Compute(wrapped.device, precision=resolve_precision(precision, wrapped.device))
-    with compute.autocast():
+    with memory_kept(wrapped.device), compute.autocast():
         tally = count(
             model,
             batches,

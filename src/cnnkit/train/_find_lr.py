@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from cnnkit._allocator import memory_kept
 from cnnkit._progress import Bar, progress_bar
 from cnnkit.device import DeviceDataLoader
 from cnnkit.distributed import all_reduce_sum
@@ -116,6 +117,7 @@ def find_lr(
         step = parallel(make_step(trial, loss_function, twin.classes), trial)
         lrs = [lowest * (highest / lowest) ** (i / (steps - 1)) for i in range(steps)]
         with (
+            memory_kept(twin.device),
             compute.applied(trial),
             progress_bar(steps, "find_lr", progress) as bar,
         ):

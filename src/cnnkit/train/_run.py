@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
+from cnnkit._allocator import memory_kept
 from cnnkit._progress import Bar, progress_bar
 from cnnkit.device import DeviceDataLoader
 from cnnkit.distributed import (
@@ -81,6 +82,7 @@ class Run:
         with (
             seeded(parts.seed, self.device),
             interruptible() as self.interrupt,
+            memory_kept(self.device),
             parts.compute.applied(parts.model),
         ):
             try:
