@@ -1,11 +1,12 @@
-"""What it is worth on the CPU that the system's allocator keeps memory instead of giving it back.
+"""What it is worth on the CPU that `fit` keeps memory between steps instead of giving it back.
 
     python benchmarks/allocator.py
 
 Large tensors of a step are freed and asked for again in the next. glibc gives their memory back to
-the system, which has to find and clear every page anew. Two variables of the environment, read when
-a process starts, make it keep what it has. The same steps of `fit` are timed in processes
-started in turn with and without them; medians of the ratios are printed, and the page faults.
+the system, which has to find and clear every page anew; `fit` has it keep what it has. The same
+steps are timed in processes started in turn, in one of which an empty GLIBC_TUNABLES leaves the
+allocator as it is. Printed are the medians: the ratio, the page faults of a step, and how much the
+largest memory of the process differs.
 """
 
 import argparse
@@ -15,12 +16,13 @@ import statistics
 import subprocess
 import sys
 import time
+from typing import NamedTuple
 
 import torch
 
 from cnnkit import data, models, train
 
-KEEP = dict.fromkeys(("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"), str(1 << 32))
+LEFT_ALONE = {"GLIBC_TUNABLES": ""}
 #: Name of the model, shape of an image, batch size, steps.
 JOBS = {
     "TwoLayerCNN": ((1, 28, 28), 100, 100),
@@ -31,7 +33,7 @@ JOBS = {
 
 
 def work(name: str) -> None:
-    """Train for one epoch to warm up and one that is timed; print seconds and faults of a step."""
+    """Train an epoch to warm up and one that is timed; print what was `Taken`."""
     shape, batch, steps = JOBS[name]
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (batch * steps, *shape), dtype=torch.uint8, generator=generator)
@@ -43,15 +45,23 @@ def work(name: str) -> None:
     train.fit(model, loader, epochs=1, lr=0.001, optimizer="adam", progress=False, seed=0)
     seconds = time.perf_counter() - started
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
-    print(seconds / steps, faults / steps)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(seconds / steps, faults / steps, peak)
 
 
-def run(name: str, environment: dict[str, str]) -> tuple[float, float]:
-    """Seconds and page faults of a step, in a process of its own."""
+class Taken(NamedTuple):
+    """By one process."""
+
+    seconds: float  # a step
+    faults: float  # a step
+    peak: float  # MiB
+
+
+def run(name: str, environment: dict[str, str]) -> Taken:
+    """Train in a process of its own."""
     command = [sys.executable, "-W", "ignore", __file__, "--work", name]
     output = subprocess.check_output(command, env=os.environ | environment, text=True)
-    seconds, faults = map(float, output.split())
-    return seconds, faults
+    return Taken(*map(float, output.split()))
 
 
 def main() -> None:
@@ -64,18 +74,18 @@ def main() -> None:
         work(args.work)
         return
     for name, (_, batch, _) in JOBS.items():
-        rounds = []
+        kept, left = [], []
         for number in range(args.rounds):
-            order = [KEEP, {}] if number % 2 else [{}, KEEP]
-            taken = {bool(one): run(name, one) for one in order}
-            rounds.append((taken[True], taken[False]))
-        ratios = [kept[0] / given[0] for kept, given in rounds]
-        faults = [statistics.median(one[side][1] for one in rounds) for side in (1, 0)]
-        step = statistics.median(given[0] for _, given in rounds)
+            pair = [(kept, {}), (left, LEFT_ALONE)]
+            for side, environment in pair if number % 2 else reversed(pair):
+                side.append(run(name, environment))
+        ratios = [one.seconds / other.seconds for one, other in zip(kept, left, strict=True)]
+        peaks = [one.peak / other.peak for one, other in zip(kept, left, strict=True)]
+        faults = [statistics.median(one.faults for one in side) for side in (kept, left)]
         print(
-            f"{name:14} batch {batch:3}: a step takes {step * 1e3:.1f} ms and {faults[0]:.0f} page "
-            f"faults; with memory kept {statistics.median(ratios):.2f} of the time "
-            f"({min(ratios):.2f} to {max(ratios):.2f}) and {faults[1]:.0f} faults",
+            f"{name:14} batch {batch:3}: {statistics.median(ratios):.2f} of the time "
+            f"({min(ratios):.2f} to {max(ratios):.2f}), {faults[0]:.0f} instead of "
+            f"{faults[1]:.0f} page faults a step, {statistics.median(peaks):.2f} of the memory",
             flush=True,
         )
 
