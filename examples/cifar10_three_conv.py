@@ -36,7 +36,7 @@ ARTICLE: dict[str, Any] = {
 }
 SOLUTION: dict[str, Any] = {
     "model": {"hidden": 500, "dropout": 0.25},
-    "augment": (augment.RandomFlip(), augment.RandomRotate(10)),
+    "augment": (augment.RandomFlip(), augment.RandomRotate(10, interpolation="nearest")),
     "optimizer": "sgd",
     "lr": 0.01,
     "epochs": 30,

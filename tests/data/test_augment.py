@@ -17,7 +17,7 @@ from cnnkit.data.augment import _common
 from cnnkit.errors import ArgumentError, DataError
 
 tvf: Any = functional  # typed more narrowly than it behaves
-BILINEAR = InterpolationMode.BILINEAR
+BILINEAR, NEAREST = InterpolationMode.BILINEAR, InterpolationMode.NEAREST
 
 ALL: list[Any] = [
     augment.RandomFlip(),
@@ -287,6 +287,19 @@ def test_rotate(shape: tuple[int, int], angle: float) -> None:
     torch.testing.assert_close(result, expected, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(12, 9), (8, 8), (1, 7)])
+@pytest.mark.parametrize("angle", [-170.3, -31.7, 0.0, 12.5])  # no place between two pixels
+def test_the_nearest_pixels(shape: tuple[int, int], angle: float) -> None:
+    images = images_of(3, 2, *shape)
+    rotate = augment.RandomRotate((angle, angle), interpolation="nearest")
+    expected = torch.stack([tvf.rotate(image, angle, NEAREST) for image in images])
+    assert torch.equal(rotate(images, seeded()), expected)
+    tilt = angle / 4
+    shear = augment.RandomShear((tilt, tilt), interpolation="nearest")
+    expected = torch.stack([tvf.affine(i, 0, [0, 0], 1, [tilt, 0.0], NEAREST) for i in images])
+    assert torch.equal(shear(images, seeded()), expected)
+
+
 @pytest.mark.parametrize("angle", [-40.0, 0.0, 25.0])
 @pytest.mark.parametrize("axis", ["x", "y", "xy"])
 def test_shear(axis: Any, angle: float) -> None:
@@ -511,6 +524,7 @@ def test_the_generator_must_be_on_the_cpu() -> None:
         (lambda: augment.RandomRotate(-5), r"0 or more, or a pair .* received -5"),
         (lambda: augment.RandomRotate((5, 2)), r"received \(5, 2\)"),
         (lambda: augment.RandomRotate((5, math.inf)), r"received \(5, inf\)"),
+        (lambda: augment.RandomRotate(5, interpolation="cubic"), r"\('bilinear', 'nearest'\)"),  # type: ignore[arg-type]
         (lambda: augment.RandomShear(90), r"within -89 and 89, received 90"),
         (lambda: augment.RandomShear(9, axis="z"), r"\('x', 'y', 'xy'\), received 'z'"),  # type: ignore[arg-type]
         (lambda: augment.Cutout(0), "received 0"),

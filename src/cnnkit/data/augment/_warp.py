@@ -1,10 +1,10 @@
-"""Augmentations that resample: what they give is interpolated, bilinearly."""
+"""Augmentations that resample: what they give is interpolated."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,7 @@ from cnnkit.types import ImageSize
 
 __all__ = ["RandomResizedCrop", "RandomRotate", "RandomShear"]
 
+Interpolation = Literal["bilinear", "nearest"]
 _GRID_PADDING = {"zeros": "zeros", "reflect": "reflection", "edge": "border"}
 _ATTEMPTS = 10  # boxes drawn for a crop before the centre is taken; as in torchvision
 
@@ -38,12 +39,14 @@ _ATTEMPTS = 10  # boxes drawn for a crop before the centre is taken; as in torch
 class RandomRotate:
     """Turn each image about its centre.
 
-    As torchvision's ``rotate(…, InterpolationMode.BILINEAR)``: the size stays, corners are cut off.
+    As torchvision's ``rotate`` of tensors: the size stays, corners are cut off.
 
     Args:
         degrees: The angle, counter-clockwise: a number `d` for -d to d, or (low, high).
         padding: What comes in at the border: "zeros", "reflect" (the image mirrored about its
             border pixels) or "edge" (the border pixels repeated).
+        interpolation: "bilinear", or "nearest", which keeps small images as sharp as those that
+            are not turned and is the default of torchvision's `RandomRotation`.
 
     Example:
         >>> RandomRotate(15)(torch.rand(2, 3, 32, 32), torch.Generator()).shape
@@ -53,30 +56,34 @@ class RandomRotate:
     degrees: Range
     _: KW_ONLY
     padding: Padding = "zeros"
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         check_range(self, "degrees")
         check_padding(self, "padding")
+        _check_interpolation(self)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Turned images, (N, C, H, W)."""
         n, *_ = check_images(self, images)
         angle = torch.deg2rad(between(draw(generator, n), check_range(self, "degrees")))
         cos, sin = angle.cos(), angle.sin()
-        return _linear(images, torch.stack([cos, -sin, sin, cos], 1).view(n, 2, 2), self.padding)
+        matrices = torch.stack([cos, -sin, sin, cos], 1).view(n, 2, 2)
+        return _linear(images, matrices, self.padding, self.interpolation)
 
 
 @dataclass(frozen=True)
 class RandomShear:
     """Slant each image about its centre.
 
-    As torchvision's ``affine(…, shear=[x, y], interpolation=InterpolationMode.BILINEAR)``.
+    As torchvision's ``affine(…, shear=[x, y])`` of tensors.
 
     Args:
         degrees: The angle, within -89 and 89: a number `d` for -d to d, or (low, high).
         axis: "x" moves rows sideways, "y" moves columns up and down, "xy" does both by two
             independent angles.
         padding: "zeros", "reflect" or "edge", as for `RandomRotate`.
+        interpolation: "bilinear" or "nearest", as for `RandomRotate`.
 
     Example:
         >>> RandomShear(10, axis="xy")(torch.rand(2, 3, 32, 32), torch.Generator()).shape
@@ -87,11 +94,13 @@ class RandomShear:
     _: KW_ONLY
     axis: Literal["x", "y", "xy"] = "x"
     padding: Padding = "zeros"
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         check_range(self, "degrees", low=-89, high=89)
         require(self.axis in ("x", "y", "xy"), self, "axis", "one of ('x', 'y', 'xy')")
         check_padding(self, "padding")
+        _check_interpolation(self)
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Slanted images, (N, C, H, W)."""
@@ -101,16 +110,25 @@ class RandomShear:
         chosen = torch.tensor(["x" in self.axis, "y" in self.axis], device="cpu")
         x, y = (angles.tan() * chosen).unbind(1)
         one = torch.ones_like(x)
-        return _linear(images, torch.stack([one + x * y, x, y, one], 1).view(n, 2, 2), self.padding)
+        matrices = torch.stack([one + x * y, x, y, one], 1).view(n, 2, 2)
+        return _linear(images, matrices, self.padding, self.interpolation)
 
 
-def _linear(images: Tensor, matrices: Tensor, padding: Padding) -> Tensor:
+def _check_interpolation(owner: RandomRotate | RandomShear) -> None:
+    choices = get_args(Interpolation)
+    require(owner.interpolation in choices, owner, "interpolation", f"one of {choices}")
+
+
+def _linear(
+    images: Tensor, matrices: Tensor, padding: Padding, interpolation: Interpolation
+) -> Tensor:
     """Each image as seen through a linear map about its centre.
 
     Args:
         images: (N, C, H, W).
         matrices: float64 (N, 2, 2) on the CPU: from a place (x, y) in the result to its source.
         padding: What lies beyond the border.
+        interpolation: Between the pixels of the source.
     """
     height, width = images.shape[-2:]
     # grid_sample reflects about the border pixels' centres, as F.pad does, only when its corners
@@ -129,7 +147,8 @@ def _linear(images: Tensor, matrices: Tensor, padding: Padding) -> Tensor:
     for to in range(2):
         along_x, along_y = terms[:, to, 0] * x, terms[:, to, 1] * y  # (N, W), (N, H)
         torch.add(along_x[:, None, :], along_y[:, :, None], out=grid[..., to])
-    seen = F.grid_sample(source, grid, padding_mode=_GRID_PADDING[padding], align_corners=aligned)
+    beyond = _GRID_PADDING[padding]
+    seen = F.grid_sample(source, grid, interpolation, beyond, align_corners=aligned)
     return _within(seen, source, or_zero=padding == "zeros").to(images.dtype)
 
 
