@@ -14,7 +14,16 @@ SRC = Path(__file__).parents[1] / "src"
 RUNGS = [
     {"errors", "types"},
     {"distributed"},
-    {"_device_info", "_files", "_logits", "_pictures", "_pixels", "_progress", "_sizes"},
+    {
+        "_allocator",
+        "_device_info",
+        "_files",
+        "_logits",
+        "_pictures",
+        "_pixels",
+        "_progress",
+        "_sizes",
+    },
     {"_images", "_saved"},
     {"preprocess"},
     {"device"},
