@@ -63,19 +63,20 @@ def blocks(text: str) -> list[Block]:
     ]
 
 
-def run_blocks(text: str, page: str) -> int:
-    """Run the python blocks of a page in one namespace; how many that were.
+def run_block(block: Block, page: str, namespace: dict[str, Any]) -> None:
+    """Run a block of a page; an error shows the page and the line in it."""
+    exec(compile("\n" * (block.line - 1) + block.code, page, "exec"), namespace)
 
-    Errors show the page and the line in it.
-    """
+
+def run_blocks(text: str, page: str) -> int:
+    """Run the python blocks of a page in one namespace; how many that were."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     ran = 0
     for block in blocks(text):
         if block.language == "python" and not (
             NOT_RUN.fullmatch(block.above) or NEEDS.fullmatch(block.above)
         ):
-            code = compile("\n" * (block.line - 1) + block.code, page, "exec")
-            exec(code, namespace)
+            run_block(block, page, namespace)
             ran += 1
     return ran
 
@@ -144,9 +145,17 @@ def test_code_of_the_page_runs(
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("library", ["fastai", "lightning", "keras", "skorch"])
+@pytest.mark.parametrize(
+    ("library", "written"),
+    [
+        ("fastai", "pets/pets.pkl"),
+        ("lightning", "lightning_logs/**/*.ckpt"),
+        ("keras", "pets.keras"),
+        ("skorch", "pets.pt"),
+    ],
+)
 def test_code_for_another_library_runs(
-    library: str, pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    library: str, written: str, pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     pytest.importorskip(library)
@@ -164,8 +173,8 @@ def test_code_for_another_library_runs(
         torch.nn.Conv2d(3, 8, 3), torch.nn.AdaptiveAvgPool2d(4), torch.nn.Flatten()
     )
     network.append(torch.nn.Linear(8 * 16, 2))
-    code = compile("\n" * (block.line - 1) + block.code, str(page), "exec")
-    exec(code, {"__name__": "__main__", "network": network})
+    run_block(block, str(page), {"__name__": "__main__", "network": network})
+    assert list(Path().glob(written)), "the file that predicts"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
