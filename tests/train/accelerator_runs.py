@@ -40,9 +40,13 @@ from cnnkit.train import (
 close = functools.partial(pytest.approx, rel=0.01)  # a card adds up in another order
 
 
+_momentum = functools.partial(torch.optim.SGD, momentum=0.9, nesterov=True)
+
+
 def trained(device: str, dropout: float = 0.0, **options: Any) -> Result:
-    # The rule for the format goes by the device, and another one adds up in another order.
-    options = {"memory_format": "contiguous", **options}
+    # The rule for the format goes by the device, and another one adds up in another order; an
+    # optimiser by name is fused on the CPU alone.
+    options = {"memory_format": "contiguous", "optimizer": _momentum, **options}
     return train(model=network(dropout=dropout), data=loaders(device=device), **options)
 
 
@@ -66,7 +70,7 @@ def fit_gives_the_same(device: str) -> None:
     for options in (
         {"evaluate_first": True},
         {"accumulate": 3, "clip_norm": 0.5},
-        {"optimizer": "adam", "lr": 0.01, "scheduler": "plateau", "loss": weighted},
+        {"optimizer": torch.optim.Adam, "lr": 0.01, "scheduler": "plateau", "loss": weighted},
     ):
         ours = trained(device, **options)
         assert there(ours.model.parameters(), device)
@@ -81,6 +85,33 @@ def the_optimisers_state_is_there(device: str) -> None:
     moments = [state["exp_avg"] for state in adam.state.values()]
     assert len(moments) == len(list(model.parameters()))
     assert there(moments, device)
+
+
+def an_optimiser_by_name_is_computed_as_its_device_does(device: str) -> None:
+    """On the CPU fused; where the checkpoint came from another device as well."""
+    with tempfile.TemporaryDirectory() as folder:
+        for where, epochs, fused in (("cpu", 1, True), (device, 2, None), ("cpu", 3, True)):
+            seen = See()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", CnnkitWarning)  # the device is another
+                fit(
+                    network(), loaders(device=where).train, epochs=epochs, optimizer="adam",
+                    checkpoint_dir=folder, resume="auto", callbacks=seen, progress=False,
+                )  # fmt: skip
+            assert seen.fused == [fused] * 2, (where, seen.fused)
+
+
+class See(Callback):
+    """Whether the optimiser was fused, at the beginning and after an epoch."""
+
+    def __init__(self) -> None:
+        self.fused: list[bool | None] = []
+
+    def on_epoch_start(self, state: TrainState) -> None:
+        self.fused.append(state.optimizer.param_groups[0]["fused"])
+
+    def on_epoch_end(self, state: TrainState) -> None:
+        self.on_epoch_start(state)
 
 
 def a_foreign_loader_is_moved(device: str) -> None:
@@ -258,6 +289,7 @@ RUNS: dict[str, Callable[[str], None]] = {
     for run in (
         fit_gives_the_same,
         the_optimisers_state_is_there,
+        an_optimiser_by_name_is_computed_as_its_device_does,
         a_foreign_loader_is_moved,
         find_lr_gives_the_same,
         a_resumed_run_is_the_uninterrupted_one,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import SGD, Adam, AdamW, RMSprop
+from torch.testing import assert_close
 from torch.utils.data import DataLoader, TensorDataset
 
 from cnnkit import Preprocess
@@ -25,7 +28,7 @@ from cnnkit.errors import (
     DataError,
     ModelError,
 )
-from cnnkit.models import MLP
+from cnnkit.models import MLP, TwoLayerCNN
 from cnnkit.train import History, fit
 
 
@@ -73,9 +76,9 @@ def weights(model: nn.Module) -> list[Tensor]:
     ("name", "make", "lr"),
     [
         ("sgd", SGD, 0.01),
-        ("momentum", lambda ps, lr: SGD(ps, lr, momentum=0.9, nesterov=True), 0.01),
-        ("adam", Adam, 0.001),
-        ("adamw", AdamW, 0.001),
+        ("momentum", partial(SGD, momentum=0.9, nesterov=True, fused=True), 0.01),
+        ("adam", partial(Adam, fused=True), 0.001),
+        ("adamw", partial(AdamW, fused=True), 0.001),
         ("rmsprop", RMSprop, 0.001),
     ],
 )
@@ -88,6 +91,25 @@ def test_a_name_is_the_optimiser_it_says(name: Any, make: Any, lr: float, given:
     assert all(map(torch.equal, weights(one), weights(other)))
     assert all(map(torch.equal, weights(one), weights(third)))
     assert history.column("lr") == [given or lr] * 2
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [("momentum", partial(SGD, momentum=0.9, nesterov=True)), ("adam", Adam), ("adamw", AdamW)],
+)
+def test_one_pass_over_a_tensor_is_the_same_step(name: Any, make: Any, memory_format: Any) -> None:
+    """torch's fused steps take it for granted that weight and gradient lie in memory alike."""
+    torch.manual_seed(0)
+    one = TwoLayerCNN(3, image_size=8, init="kaiming")
+    other = copy.deepcopy(one)
+    images = torch.randint(0, 256, (32, 1, 8, 8), dtype=torch.uint8)
+    train = [(images[rows], torch.arange(32)[rows] % 3) for rows in torch.arange(32).split(8)]
+    options = {"lr": 0.01, "epochs": 3, "memory_format": memory_format}
+    run(one, train, optimizer=name, **options)
+    run(other, train, optimizer=make, **options)
+    for mine, theirs in zip(weights(one), weights(other), strict=True):
+        assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_sgd_is_the_default() -> None:

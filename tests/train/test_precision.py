@@ -65,7 +65,7 @@ def test_bf16_is_the_hand_written_loop_with_the_loss_in_fp32() -> None:
     ours, theirs, given = Net(), Net(), batches()
     history = fit(ours, given, given, epochs=2, lr=0.1, optimizer="momentum", precision="bf16",
                   memory_format="contiguous", restore_best=False, progress=False)  # fmt: skip
-    optimizer = torch.optim.SGD(theirs.parameters(), 0.1, momentum=0.9, nesterov=True)
+    optimizer = torch.optim.SGD(theirs.parameters(), 0.1, momentum=0.9, nesterov=True, fused=True)
     for epoch in range(2):
         theirs.train()
         total = 0.0

@@ -79,13 +79,11 @@ class Tally:
         Raises:
             DataError: The logits are of another number of classes, or not as many as the labels.
         """
-        if labels.ndim != 1 or logits.shape[0] != labels.shape[0]:
+        shape = logits.shape
+        if labels.shape != shape[:1]:
             same_number("logits", logits, labels)  # which says what is wrong
-        given = 2 if logits.ndim == 1 else logits.shape[-1]
-        if given != self.num_classes:
-            raise DataError(
-                f"expected logits of {self.num_classes} classes, received {tuple(logits.shape)}"
-            )
+        if (shape[-1] if len(shape) > 1 else 2) != self.num_classes:
+            raise DataError(f"expected logits of {self.num_classes} classes, received {tuple(shape)}")
         self._room.add(logits, labels, self._count)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 from cnnkit._allocator import memory_kept
@@ -131,7 +132,7 @@ class Run:
                 parts.updates,
                 epoch.figures,
                 autocast=parts.compute.autocast(),
-                after_batch=lambda: self._after_batch(bar),
+                after_batch=partial(self._after_batch, bar),
                 after_step=self._after_step,
             )
         if not epoch.figures:

@@ -36,8 +36,9 @@ def of_optimizer(optimizer: Optimizer, schedule: Schedule) -> dict[str, Any]:
     for number, group in enumerate(optimizer.param_groups):
         which = f"of group {number} " if number else ""
         for name, value in group.items():
-            plain = len(value) if name == "params" else _plain(value)
-            settings[f"optimizer {which}{name}"] = plain
+            if name != "fused":  # how it is computed follows from the device, as `environment` says
+                plain = len(value) if name == "params" else _plain(value)
+                settings[f"optimizer {which}{name}"] = plain
     scheduler = schedule.scheduler
     settings["scheduler"] = None if scheduler is None else type(scheduler).__qualname__
     if scheduler is not None:

@@ -10,6 +10,7 @@ from torch import nn
 from cnnkit.distributed import gather, is_main, rank
 from cnnkit.train._figures import TrainFigures
 from cnnkit.train._history import History
+from cnnkit.train._optimizers import state_for
 from cnnkit.train._parts import Epoch
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def take_over(run: Run, saved: dict[str, Any]) -> None:
     if parts.checkpoints is not None and is_main():
         parts.checkpoints.set_damaged_aside()
     parts.model.load_state_dict(saved["model"])
-    parts.updates.optimizer.load_state_dict(saved["optimizer"])
+    optimizer = parts.updates.optimizer
+    optimizer.load_state_dict(state_for(optimizer, saved["optimizer"]))
     parts.schedule.load_state_dict(saved["scheduler"])
     if parts.compute.scaler is not None:
         parts.compute.scaler.load_state_dict(saved["scaler"])
