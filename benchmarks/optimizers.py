@@ -21,12 +21,14 @@ from torch.optim import SGD, Adam
 from cnnkit import data, models, train
 from cnnkit.device import DeviceDataLoader
 
+NESTEROV = partial(SGD, momentum=0.9, nesterov=True)
 #: Model, shape of an image, batch size, steps, name of the optimiser, and torch's class for it.
 JOBS: list[tuple[str, tuple[int, int, int], int, int, str, Any]] = [
     ("MLP", (1, 28, 28), 20, 1000, "adam", Adam),
-    ("ThreeConvCIFAR", (3, 32, 32), 20, 400, "momentum", partial(SGD, momentum=0.9, nesterov=True)),
+    ("ThreeConvCIFAR", (3, 32, 32), 20, 400, "momentum", NESTEROV),
     ("ThreeConvCIFAR", (3, 32, 32), 20, 400, "adam", Adam),
     ("SixConvCIFAR", (3, 32, 32), 128, 10, "adam", Adam),
+    ("AlexNet", (3, 116, 116), 10, 10, "momentum", NESTEROV),
     ("AlexNet", (3, 116, 116), 10, 10, "adam", Adam),
 ]
 

@@ -83,7 +83,9 @@ class Tally:
         if labels.shape != shape[:1]:
             same_number("logits", logits, labels)  # which says what is wrong
         if (shape[-1] if len(shape) > 1 else 2) != self.num_classes:
-            raise DataError(f"expected logits of {self.num_classes} classes, received {tuple(shape)}")
+            raise DataError(
+                f"expected logits of {self.num_classes} classes, received {tuple(shape)}"
+            )
         self._room.add(logits, labels, self._count)
 
     @property
