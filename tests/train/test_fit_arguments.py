@@ -258,6 +258,20 @@ def test_loaders_of_other_classes_are_refused(other: list[str]) -> None:
         run(net(), images_of(["a", "b", "c"]), images_of(other))
 
 
+def test_a_model_that_learnt_the_classes_in_another_order_is_warned_of() -> None:
+    model = net()
+    run(model, images_of(["a", "b", "c"]))
+    said = r"then \(0: a, 1: b, 2: c\), now \(0: a, 1: c, 2: b\)"
+    with pytest.warns(CnnkitWarning, match=said) as caught:
+        run(model, images_of(["a", "c", "b"]))
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(model, images_of(["a", "c", "b"]))  # it has learnt these by now
+        run(model, images_of(["x", "y", "z"]))  # another task
+        run(model, batches())  # whose classes nobody knows
+
+
 def test_loaders_of_other_preprocessing_are_warned_of() -> None:
     one, other = (Preprocess(3, "L", (mean,), (0.5,)) for mean in (0.5, 0.25))
     train, val = (images_of(["a", "b", "c"], preprocess=p) for p in (one, other))

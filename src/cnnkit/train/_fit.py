@@ -23,7 +23,7 @@ from cnnkit.train._compute import (
 from cnnkit.train._history import History
 from cnnkit.train._loop import make_step, overrides_validation
 from cnnkit.train._loss import default_loss, module_of
-from cnnkit.train._meeting import as_device_loader, meet, remember
+from cnnkit.train._meeting import as_device_loader, meet, remember, warn_of_new_order
 from cnnkit.train._optimizers import OptimizerChoice, make_optimizer
 from cnnkit.train._parallel import with_sync_batchnorm
 from cnnkit.train._parts import OnCheckpointError, Parts
@@ -138,7 +138,8 @@ def fit(
         CnnkitWarning: Each once: all validation predictions are one class, the outputs are
             constant, they are probabilities already, validation samples are trained on, the
             validation loss rises while the training loss falls or still falls fast at the end, a
-            loss that is no number, a checkpoint that could not be written.
+            loss that is no number, a checkpoint that could not be written; the model was trained
+            before with the same classes in another order.
 
     Ctrl-C and SIGTERM end the run after the present optimiser step: a checkpoint is written, the
     best weights are in the model, and `history.stop_reason` says why. A second Ctrl-C raises.
@@ -163,6 +164,7 @@ def fit(
     train = as_device_loader(train_loader)
     val = None if val_loader is None else as_device_loader(val_loader, train.device)
     classes = meet(train_loader=train, val_loader=val)
+    warn_of_new_order(model, classes)
     if val is not None:
         overrides_validation(model)  # speaks up before the first epoch, not after it
     model.to(train.device)

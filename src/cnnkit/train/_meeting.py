@@ -20,6 +20,7 @@ __all__ = [
     "own_threshold",
     "remember",
     "trained_on",
+    "warn_of_new_order",
 ]
 
 _REMEMBERED = "_trained_on"  # an attribute, so that it survives deepcopy and pickle
@@ -75,6 +76,26 @@ def meet(**named: TrainedOn | DeviceDataLoader | None) -> tuple[str, ...] | None
                 stacklevel=3,
             )
     return next(iter(with_classes.values()), None)
+
+
+def warn_of_new_order(model: nn.Module, classes: tuple[str, ...] | None) -> None:
+    """Say so where a model that was trained before is to learn the same classes in another order.
+
+    Other classes are nothing to wonder at: a model is often trained further on a new task.
+
+    Warns:
+        CnnkitWarning: Every label that has moved means another class than the model has learnt.
+    """
+    noted = trained_on(model)
+    before = None if noted is None else noted.classes
+    if before and classes and before != classes and sorted(before) == sorted(classes):
+        warnings.warn(
+            "the model was trained before with the same classes in another order, so labels mean "
+            f"other classes than it has learnt: then {_numbered(before)}, now "
+            f"{_numbered(classes)}; open the data with those classes=, or build a new model",
+            CnnkitWarning,
+            stacklevel=3,
+        )
 
 
 def remember(
