@@ -12,12 +12,15 @@ import resource
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
-from cnnkit import data, models, train
+from cnnkit import Classifier, Preprocess, data, models, train
 from cnnkit._allocator import memory_kept
+from cnnkit.device import DeviceDataLoader
 
 CPU = torch.device("cpu")
 PAGES = (80 << 20) // resource.getpagesize()  # of a block larger than glibc keeps by itself
@@ -111,18 +114,41 @@ def test_nothing_changes_for_an_accelerator() -> None:
         assert faults() > PAGES // 2
 
 
-class Watching(train.Callback):
-    """Counts the faults within a run."""
+seen: list[int] = []  # faults within a forward pass
 
-    def on_epoch_end(self, state: train.TrainState) -> None:
-        self.faults = faults()
+
+class Watching(models.MLP):
+    """Counts the faults where memory is to be kept; a copy of it as well."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        seen.append(faults())
+        return super().forward(images)
+
+
+def evaluate(model: models.MLP, loader: DeviceDataLoader, _: Path) -> object:
+    return train.evaluate(model, loader)
+
+
+def fit(model: models.MLP, loader: DeviceDataLoader, _: Path) -> object:
+    return train.fit(model, loader, epochs=1, lr=0.1, progress=False)
+
+
+def find_lr(model: models.MLP, loader: DeviceDataLoader, _: Path) -> object:
+    return train.find_lr(model, loader, steps=10, progress=False)
+
+
+def predict_folder(model: models.MLP, _: DeviceDataLoader, folder: Path) -> object:
+    for number in range(3):
+        Image.new("L", (8, 8)).save(folder / f"{number}.png")
+    return Classifier(model, ("a", "b"), Preprocess(8, "L", (0.0,), (1.0,))).predict_folder(folder)
 
 
 @on_glibc
-def test_fit_keeps_memory() -> None:
+@pytest.mark.parametrize("work", [fit, evaluate, find_lr, predict_folder])
+def test_whoever_takes_many_steps_keeps_memory(work: Any, tmp_path: Path) -> None:
     ds = data.ArrayDataset(torch.zeros(8, 8, 8, dtype=torch.uint8), [0, 1] * 4)
-    watching = Watching()
-    loader = data.make_loader(ds, 4, device="cpu")
-    train.fit(models.MLP(2, image_size=8), loader, epochs=1, lr=0.1, callbacks=[watching])
-    assert watching.faults < PAGES // 100
+    seen.clear()
+    work(Watching(2, image_size=8), data.make_loader(ds, 4, device="cpu"), tmp_path)
+    assert seen
+    assert seen[-1] < PAGES // 100
     assert faults() > PAGES // 2
