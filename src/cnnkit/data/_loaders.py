@@ -21,7 +21,7 @@ from cnnkit.errors import ArgumentError, DataError
 from cnnkit.preprocess import Preprocess
 from cnnkit.types import Augmentation
 
-__all__ = ["Loaders", "class_weights", "make_loader", "make_loaders"]
+__all__ = ["Loaders", "cached", "class_weights", "make_loader", "make_loaders"]
 
 Cache = Literal["auto", "memory", "off"]
 # Reading several small batches with one call costs little more than reading one of them.
@@ -90,7 +90,7 @@ def make_loader(
         raise DataError("a loader needs at least one sample, received an empty data set")
     if not isinstance(num_workers, int) or num_workers < 0:
         raise ArgumentError(f"num_workers must be an int, 0 or more, received {num_workers}")
-    ds = _cached(ds, cache, num_workers)
+    ds = cached(ds, cache, num_workers)
     if preprocess is not None:
         _check_reading(ds, preprocess)
     weights = _sample_weights(ds) if balanced else None
@@ -144,7 +144,7 @@ def make_loaders(
         raise ArgumentError(
             f'preprocess must be a Preprocess, None or "fit", received {preprocess!r}'
         )
-    train = _cached(split.train, cache, num_workers)
+    train = cached(split.train, cache, num_workers)
     if preprocess == "fit":
         preprocess = Preprocess.fit(train) if getattr(train, "preprocess", None) else None
     common: dict[str, Any] = {
@@ -223,7 +223,8 @@ def _sample_weights(ds: Any) -> Tensor:
     return class_weights(ds).double()[torch.as_tensor(ds.targets).cpu()]
 
 
-def _cached(ds: Any, cache: Cache, num_workers: int) -> Any:
+def cached(ds: Any, cache: Cache, num_workers: int) -> Any:
+    """The images of a folder as an array where they are to be kept in memory; else `ds` itself."""
     if not isinstance(ds, ImageFolder) or cache == "off":
         return ds
     if cache == "auto":

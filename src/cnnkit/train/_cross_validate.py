@@ -13,7 +13,7 @@ from torch import nn
 from typing_extensions import Unpack
 
 from cnnkit.data import Preprocess, k_fold
-from cnnkit.data._loaders import _cached
+from cnnkit.data._loaders import cached
 from cnnkit.data._view import as_labelled
 from cnnkit.device import default_device
 from cnnkit.errors import ArgumentError
@@ -164,7 +164,7 @@ def cross_validate(
     check_arguments(given)
     names = _checked_settings(settings)
     # Images are decoded once, not once a fold.
-    whole: LabelledDataset = _cached(as_labelled(ds), "auto", num_workers)
+    whole: LabelledDataset = cached(as_labelled(ds), "auto", num_workers)
     grouped = None if groups is None else list(groups)
     splits = tuple(k_fold(whole, k, stratify=stratify, groups=grouped, seed=seed))
     base = Plan(

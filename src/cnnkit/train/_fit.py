@@ -9,10 +9,11 @@ from torch import nn
 
 from cnnkit.device import DeviceDataLoader
 from cnnkit.distributed import broadcast, is_main, world_size
-from cnnkit.errors import ArgumentError, NotFoundError
+from cnnkit.errors import ArgumentError
 from cnnkit.train import _settings
 from cnnkit.train._callbacks import Callback, Callbacks
 from cnnkit.train._checkpoint import CheckpointFolder, Keep
+from cnnkit.train._checks import check_choice, check_numbers, steps_of
 from cnnkit.train._compute import (
     Compute,
     MemoryFormat,
@@ -27,12 +28,12 @@ from cnnkit.train._meeting import as_device_loader, meet, remember, warn_of_new_
 from cnnkit.train._optimizers import OptimizerChoice, make_optimizer
 from cnnkit.train._parallel import with_sync_batchnorm
 from cnnkit.train._parts import OnCheckpointError, Parts
+from cnnkit.train._resume import check_same_run, to_go_on_from
 from cnnkit.train._run import Run
 from cnnkit.train._schedules import SchedulerChoice, make_schedule
 from cnnkit.train._tune import faster_format
 from cnnkit.train._untouched import untouched
 from cnnkit.train._update import Updates
-from cnnkit.train._warn import warn
 from cnnkit.train._watch import shared_samples
 from cnnkit.types import LossFunction, PathLike
 
@@ -154,13 +155,13 @@ def fit(
         >>> [round(row["epoch"]) for row in history.rows], history.stop_reason
         ([1, 2], 'finished')
     """
-    _check_numbers(epochs, accumulate, checkpoint_every, clip_norm)
+    check_numbers(epochs, accumulate, checkpoint_every, clip_norm)
     if checkpoint_every is not None and checkpoint_dir is None:
         raise ArgumentError(f"checkpoint_every={checkpoint_every} needs a checkpoint_dir")
-    _check_choice("memory_format", memory_format, get_args(MemoryFormat))
-    _check_choice("on_checkpoint_error", on_checkpoint_error, get_args(OnCheckpointError))
+    check_choice("memory_format", memory_format, get_args(MemoryFormat))
+    check_choice("on_checkpoint_error", on_checkpoint_error, get_args(OnCheckpointError))
     checkpoints = None if checkpoint_dir is None else CheckpointFolder(checkpoint_dir, keep)
-    saved = broadcast(_saved(checkpoints, resume) if is_main() else None)
+    saved = broadcast(to_go_on_from(checkpoints, resume) if is_main() else None)
     train = as_device_loader(train_loader)
     val = None if val_loader is None else as_device_loader(val_loader, train.device)
     classes = meet(train_loader=train, val_loader=val)
@@ -173,7 +174,7 @@ def fit(
     history = History(monitor=monitor or (None if val is None else "val_loss"))
     made = make_optimizer(optimizer, model, lr)
     schedule = make_schedule(
-        scheduler, made, epochs=epochs, steps=_steps(train, epochs, accumulate), mode=history.mode
+        scheduler, made, epochs=epochs, steps=steps_of(train, epochs, accumulate), mode=history.mode
     )
     loss_function = module_of(loss or default_loss(model), train.device)
     settings = {
@@ -195,7 +196,7 @@ def fit(
     }
     environment = _settings.environment(train.device)
     if saved is not None:
-        _check_settings(saved, settings, environment, epochs)
+        check_same_run(saved, settings, environment, epochs)
     compute = Compute(
         train.device,
         precision=resolve_precision(precision, train.device),
@@ -242,62 +243,6 @@ def fit(
     return history
 
 
-def _saved(checkpoints: CheckpointFolder | None, resume: bool | str) -> dict[str, Any] | None:
-    """The checkpoint to go on from, or None for a run from its beginning.
-
-    Raises:
-        ArgumentError: The folder is occupied, or there is none.
-        NotFoundError: There is nothing to resume.
-    """
-    if resume not in (True, False, "auto"):
-        raise ArgumentError(f'resume must be True, False or "auto", received {resume!r}')
-    if checkpoints is None:
-        if resume:
-            raise ArgumentError(f"resume={resume!r} needs the checkpoint_dir of the run to go on")
-        return None
-    if not resume and list(checkpoints):
-        raise ArgumentError(
-            f"{checkpoints.folder} holds the checkpoints of a run: go on with it by "
-            'resume=True (or "auto"), or name another checkpoint_dir'
-        )
-    saved = checkpoints.newest()
-    if saved is None and resume is True:
-        raise NotFoundError(
-            f"there is no checkpoint in {checkpoints.folder} to go on from: "
-            'resume="auto" starts afresh where there is none'
-        )
-    checkpoints.prepare()
-    return saved
-
-
-def _check_settings(
-    saved: dict[str, Any], settings: dict[str, Any], environment: dict[str, Any], epochs: int
-) -> None:
-    """Refuse to go on with another run than the one that was begun.
-
-    Raises:
-        ArgumentError: The message lists what is different.
-
-    Warns:
-        CnnkitWarning: torch, the number of threads or the device are others.
-    """
-    different = _settings.differences(saved["settings"]["of_run"], settings)
-    if epochs < saved["epoch"]:
-        different.append(f"epochs is {epochs}, and {saved['epoch']} were begun already")
-    if different:
-        raise ArgumentError(
-            "a resumed run must be set as it was, but: "
-            + "; ".join(different)
-            + ". Set it so, or begin a new run in another checkpoint_dir"
-        )
-    different = _settings.differences(saved["settings"]["environment"], environment)
-    if different:
-        warn(
-            f"the run goes on elsewhere ({'; '.join(different)}): its figures may differ in their "
-            "last digits from those of an uninterrupted run"
-        )
-
-
 def _format(
     choice: MemoryFormat,
     model: nn.Module,
@@ -319,32 +264,6 @@ def _format(
         return faster_format(
             model, lambda trial: make_step(trial, loss, None), batch, train.device, resolved
         )
-
-
-def _check_numbers(
-    epochs: int, accumulate: int, checkpoint_every: int | None, clip_norm: float | None
-) -> None:
-    counts = {"epochs": epochs, "accumulate": accumulate, "checkpoint_every": checkpoint_every}
-    for name, number in counts.items():
-        if number is None and name == "checkpoint_every":
-            continue
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ArgumentError(f"{name} must be a positive int, received {number!r}")
-    if clip_norm is not None and not clip_norm > 0:
-        raise ArgumentError(f"clip_norm must be positive, received {clip_norm}")
-
-
-def _check_choice(name: str, choice: object, choices: tuple[str, ...]) -> None:
-    if choice not in choices:
-        raise ArgumentError(f"{name} must be one of {choices}, received {choice!r}")
-
-
-def _steps(loader: DeviceDataLoader, epochs: int, accumulate: int) -> int | None:
-    """Optimiser steps of the run; None where the loader does not know its length."""
-    try:
-        return -(-len(loader) // accumulate) * epochs
-    except TypeError:
-        return None
 
 
 def _length_of(ds: Any) -> int:

@@ -12,6 +12,7 @@ from torch import nn
 from cnnkit.device import DeviceDataLoader
 from cnnkit.errors import ArgumentError, ClassMismatchError, CnnkitWarning
 from cnnkit.preprocess import Preprocess
+from cnnkit.train._warn import warn
 
 __all__ = [
     "TrainedOn",
@@ -89,12 +90,10 @@ def warn_of_new_order(model: nn.Module, classes: tuple[str, ...] | None) -> None
     noted = trained_on(model)
     before = None if noted is None else noted.classes
     if before and classes and before != classes and sorted(before) == sorted(classes):
-        warnings.warn(
+        warn(
             "the model was trained before with the same classes in another order, so labels mean "
             f"other classes than it has learnt: then {_numbered(before)}, now "
-            f"{_numbered(classes)}; open the data with those classes=, or build a new model",
-            CnnkitWarning,
-            stacklevel=3,
+            f"{_numbered(classes)}; open the data with the classes= of then, or build a new model"
         )
 
 

@@ -19,8 +19,8 @@ from cnnkit.distributed import is_main, world_size
 from cnnkit.errors import CnnkitWarning
 from cnnkit.train import _settings
 from cnnkit.train._callbacks import Callbacks
+from cnnkit.train._checks import check_numbers, steps_of
 from cnnkit.train._compute import resolve_precision
-from cnnkit.train._fit import _check_numbers, _steps
 from cnnkit.train._fit_arguments import fresh_arguments, with_defaults
 from cnnkit.train._fresh import Builder
 from cnnkit.train._history import default_mode
@@ -130,7 +130,7 @@ class Plan:
             CnnkitWarning: The new model has been trained already.
         """
         given, model = self.arguments, self.model(0)
-        _check_numbers(
+        check_numbers(
             self.epochs, given["accumulate"], given["checkpoint_every"], given["clip_norm"]
         )
         common: dict[str, Any] = {"device": "cpu", "cache": "off", "seed": self.seed}
@@ -145,7 +145,7 @@ class Plan:
             given["scheduler"],
             optimizer,
             epochs=self.epochs,
-            steps=_steps(part, self.epochs, given["accumulate"]),
+            steps=steps_of(part, self.epochs, given["accumulate"]),
             mode=default_mode(self.monitor),
         )
         held_out = [self.held_out(fold).tolist() for fold in range(1, len(self.splits) + 1)]
