@@ -72,7 +72,9 @@ def main() -> None:
     out, seed = args.out, args.seed
     opened = data.ImageFolder if args.data.is_dir() else data.ImageFolder.from_zip
     whole = opened(args.data, image_size=args.size)
-    cat = next(name for name in whole.classes if "cat" in name.lower())
+    cat = next((name for name in whole.classes if "cat" in name.lower()), None)
+    if cat is None or len(whole.classes) != 2:
+        raise SystemExit(f"expected two classes, one named …cat…, received {whole.classes}")
     if args.images:
         whole = data.train_val_split(whole, val=0, test=len(whole) - args.images, seed=seed).train
     print(data.check(whole))
@@ -88,8 +90,7 @@ def main() -> None:
     parts = data.make_loaders(next(iter(data.k_fold(images, args.folds, seed=seed))), 10, **common)
     alarms = try_rates(networks["LeNetVariant"](), parts, 20 if args.quick else 100, out)
     how = {"batch_size": 10, "optimizer": "adam", "lr": args.lr, "monitor": "val_acc", **common}
-    how |= {"k": args.folds, "epochs": args.epochs}
-    how["out_dir"] = out / "folds"  # what was interrupted goes on when the same is called again
+    how |= {"k": args.folds, "epochs": args.epochs, "out_dir": out / "folds"}  # to go on from
     settings = {name: {"build_model": network} for name, network in networks.items()}
     compared = train.cross_validate(networks["LeNetVariant"], images, settings=settings, **how)
     best = compared.best

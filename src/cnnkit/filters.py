@@ -32,7 +32,7 @@ def sobel_x(kind: SobelKind = "3x3") -> Tensor:
 
     Args:
         kind: "3x3" is the classic one, "decimal" the same with ±1.5 and ±2.5 for ±1 and ±2,
-            "5x5" looks at a wider surrounding, so that it answers less to noise.
+            "5x5" looks at a wider surrounding and adds up more.
 
     Returns:
         Float32 (3, 3) or (5, 5). Its values sum to 0: an even area gives 0.

@@ -165,6 +165,16 @@ def test_what_makes_no_sense_is_refused_at_once(arguments: dict[str, Any], messa
         EarlyStopping(**arguments)
 
 
+def test_the_mode_is_known_of_losses_errors_and_accuracies() -> None:
+    expected = {
+        "train_loss": "min",
+        "top5_error": "min",
+        "val_acc": "max",
+        "balanced_accuracy": "max",
+    }
+    assert {name: EarlyStopping(monitor=name).mode for name in expected} == expected
+
+
 def test_one_object_serves_one_run_after_the_other() -> None:
     stopping = EarlyStopping(2)
     for _ in range(2):

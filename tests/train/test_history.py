@@ -41,8 +41,8 @@ def test_the_best_row_is_the_first_of_the_smallest_losses() -> None:
 
 
 def test_losses_are_best_when_small_and_the_rest_when_large() -> None:
-    modes = {name: History(monitor=name).mode for name in ("val_loss", "val_acc", "val_f1")}
-    assert modes == {"val_loss": "min", "val_acc": "max", "val_f1": "max"}
+    expected = {"val_loss": "min", "val_error": "min", "val_acc": "max", "val_f1": "max"}
+    assert {name: History(monitor=name).mode for name in expected} == expected
     assert history(monitor="val_acc", mode="min").best is ROWS[0]
 
 

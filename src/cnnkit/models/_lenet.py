@@ -25,7 +25,7 @@ class LeNetVariant(ImageClassificationBase):
     and trains with cross-entropy, which takes a softmax twice and cannot fall below 0.313 for two
     classes; this returns logits.
 
-    On a CPU keep the images contiguous: in `channels_last` the 45×45 convolution is 20 times
+    On a CPU `fit` keeps the images contiguous: in `channels_last` the 45×45 convolution is 20 times
     slower.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from cnnkit.errors import ArgumentError
 from cnnkit.train._callbacks import Callback
-from cnnkit.train._history import is_sound
+from cnnkit.train._history import default_mode, is_sound
 from cnnkit.train._state import TrainState
 
 __all__ = ["EarlyStopping"]
@@ -27,8 +27,8 @@ class EarlyStopping(Callback):
         monitor: The figure to watch, such as "val_acc". None watches the one that `fit` monitors:
             `val_loss` where there is a validation set. Without one, and without `monitor`, it
             watches `train_loss`, which says nothing about images that the model has not seen.
-        mode: Whether the best is the "min" or the "max". Known of losses and accuracies and of
-            the figure that `fit` monitors, and to be stated for any other.
+        mode: Whether the best is the "min" or the "max". Known of losses, errors and accuracies and
+            of the figure that `fit` monitors, and to be stated for any other.
 
     Raises:
         ArgumentError: An argument makes no sense, or `mode` must be stated. In the first epoch:
@@ -115,7 +115,7 @@ class EarlyStopping(Callback):
 
 
 def _known_mode(monitor: str) -> Mode:
-    if "loss" in monitor:
+    if default_mode(monitor) == "min":
         return "min"
     if "acc" in monitor:
         return "max"

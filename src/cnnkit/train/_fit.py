@@ -103,7 +103,8 @@ def fit(
         on_checkpoint_error: What to do when one cannot be written, because the disk is full, say:
             "warn" and go on, or "stop".
         monitor: The figure that decides which epoch is best: `val_loss` where there is a
-            val_loader. Losses are best when small, other figures when large.
+            val_loader. One with "loss" or "error" in its name is best when small, any other when
+            large.
         restore_best: Put the weights of the best epoch back at the end. Without a val_loader and
             without `monitor` the last ones stay. Where the loss becomes nan or infinite, the run
             ends and the best weights are put back, or else those of the last sound epoch.

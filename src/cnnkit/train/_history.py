@@ -170,8 +170,8 @@ def as_numbers(row: Row) -> Row:
 
 
 def default_mode(monitor: str | None) -> Literal["min", "max"]:
-    """Losses are best when small, everything else (accuracies) when large."""
-    return "min" if monitor is None or "loss" in monitor else "max"
+    """Losses and errors are best when small, everything else (accuracies) when large."""
+    return "min" if monitor is None or "loss" in monitor or "error" in monitor else "max"
 
 
 def epoch_line(row: Row, epochs: int | None = None) -> str:
