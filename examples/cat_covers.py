@@ -75,7 +75,7 @@ def main() -> None:
     cat = next((name for name in whole.classes if "cat" in name.lower()), None)
     if cat is None or len(whole.classes) != 2:
         raise SystemExit(f"expected two classes, one named …cat…, received {whole.classes}")
-    if args.images:
+    if args.images and args.images < len(whole):
         whole = data.train_val_split(whole, val=0, test=len(whole) - args.images, seed=seed).train
     print(data.check(whole))
     split = data.train_val_split(whole, val=0, test=0.2, seed=seed)
