@@ -8,6 +8,7 @@ rounding, the fake one's are equal.
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import sys
 import tempfile
@@ -85,6 +86,19 @@ def the_optimisers_state_is_there(device: str) -> None:
     moments = [state["exp_avg"] for state in adam.state.values()]
     assert len(moments) == len(list(model.parameters()))
     assert there(moments, device)
+
+
+def the_losses_of_an_epoch_keep_no_graph(device: str) -> None:
+    class Graphs(Callback):
+        alive = 0
+
+        def on_epoch_end(self, state: TrainState) -> None:
+            held = (one for one in gc.get_objects() if type(one) is Tensor)
+            self.alive = sum(one.grad_fn is not None for one in held)
+
+    graphs = Graphs()
+    fit(network(), loaders(4, device=device).train, epochs=1, callbacks=graphs, progress=False)
+    assert graphs.alive < 4, graphs.alive  # of the last batch at most, and there were twelve
 
 
 def an_optimiser_by_name_is_computed_as_its_device_does(device: str) -> None:
@@ -289,6 +303,7 @@ RUNS: dict[str, Callable[[str], None]] = {
     for run in (
         fit_gives_the_same,
         the_optimisers_state_is_there,
+        the_losses_of_an_epoch_keep_no_graph,
         an_optimiser_by_name_is_computed_as_its_device_does,
         a_foreign_loader_is_moved,
         find_lr_gives_the_same,

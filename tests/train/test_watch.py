@@ -305,6 +305,53 @@ def test_class_maps_that_differ_are_an_error() -> None:
         fit(network(), loader(seen(0)), other, epochs=1, progress=False)
 
 
+# --- losses out of all measure -------------------------------------------------------------------
+
+
+def diverging(lr: float, *, validated: bool = True, **options: Any) -> list[str]:
+    """A run that sees its classes, at a learning rate of its choice."""
+    val = loader(seen(0, 24), seed=1) if validated else None
+    options = {"epochs": 3, "optimizer": "adam", "restore_best": False, **options}
+    said = told(fit, network(), loader(seen(0)), val, lr=lr, progress=False, **options)
+    return [one for one in said if "diverged" in one]
+
+
+def test_losses_far_above_those_of_the_beginning() -> None:
+    said = diverging(100)
+    assert len(said) == 1
+    figures = r"training and validation loss came to (\S+) and (\S+) from 1\.\d+ in the first batch"
+    found = re.match(figures, said[0])
+    assert found
+    assert min(float(found[1]), float(found[2])) > 100
+    assert "find_lr" in said[0]
+    assert diverging(0.01) == []
+
+
+def test_without_images_to_watch_a_second_epoch_tells() -> None:
+    assert diverging(100, validated=False, epochs=1) == []
+    assert len(diverging(100, validated=False, epochs=2)) == 1
+
+
+class OnceHuge(nn.Module):
+    """A loss that one batch makes huge, as a first step that was too long does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        self.calls += 1
+        return F.cross_entropy(logits, labels) * (1e4 if self.calls == 2 else 1)
+
+
+def test_a_run_that_finds_its_way_back_has_not_diverged() -> None:
+    assert diverging(0.01, loss=OnceHuge()) == []
+
+
+def test_a_loss_that_is_large_by_nature_has_not_diverged() -> None:
+    assert diverging(0.01, loss=lambda logits, labels: 1e3 * F.cross_entropy(logits, labels)) == []
+
+
 # --- by heart, or too short ----------------------------------------------------------------------
 
 

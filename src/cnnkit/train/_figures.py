@@ -40,6 +40,11 @@ class TrainFigures:
             self._tally.add_predictions(logits, labels)
 
     @property
+    def first_loss(self) -> float:
+        """The mean loss of the first batch; an accelerator is waited for."""
+        return float(self._losses[0])
+
+    @property
     def last(self) -> tuple[Tensor, Tensor] | None:
         """Logits and labels of the batch that was added last, until the next one is."""
         return None if self._tally is None else self._tally.last

@@ -175,5 +175,10 @@ def validate(
 
 
 def _read(value: float | Tensor) -> float | Tensor:
-    """A number where it lies on the CPU; on an accelerator reading it would wait."""
-    return value.item() if isinstance(value, Tensor) and value.device.type == "cpu" else value
+    """A number where it lies on the CPU; on an accelerator reading it would wait.
+
+    There it is kept for the epoch, without what it was computed from.
+    """
+    if not isinstance(value, Tensor):
+        return value
+    return value.item() if value.device.type == "cpu" else value.detach()

@@ -170,7 +170,10 @@ class Run:
             # Whether the losses are numbers is seen at the epoch's end, when a schedule has moved.
             self.epoch.rates.append(self.state.lr)
         if self.state.step == 0 and self.state.batch == 1 and self.epoch is not None:
-            self.watch.first_batch(self.parts.model, self.parts.loss, self.epoch.figures.last)
+            figures = self.epoch.figures
+            self.watch.first_batch(
+                self.parts.model, self.parts.loss, figures.first_loss, figures.last
+            )
 
     def _after_step(self) -> bool:
         """After an optimiser step: whether the run must end here."""

@@ -27,6 +27,7 @@ _RISING = 3  # epochs of falling training and rising validation loss
 _RISEN = 0.03  # share by which it must have risen
 _FALLING = 0.03  # how much the loss must still fall, an epoch, to be worth training longer
 _FALLING_EPOCHS = 4
+_DIVERGED = 10  # times the loss that the run began with, or times 1 if that was less
 _WORTH_IT = 0.03  # and how much over those epochs: from 0.004 to 0.001 is nothing to wait for
 
 
@@ -67,11 +68,24 @@ class Watch:
     def __init__(self, classes: tuple[str, ...] | None, *, aloud: bool = True) -> None:
         self.classes, self.aloud = classes, aloud
         self._said: set[str] = set()
+        self._begun_with: float | None = None  # not known to a run that goes on
 
     def first_batch(
-        self, model: nn.Module, loss: LossFunction, last: tuple[Tensor, Tensor] | None
+        self,
+        model: nn.Module,
+        loss: LossFunction,
+        value: float,
+        last: tuple[Tensor, Tensor] | None,
     ) -> None:
-        """Probabilities where logits are expected: the loss takes a softmax of its own."""
+        """Probabilities where logits are expected: the loss takes a softmax of its own.
+
+        Args:
+            model: Of the run.
+            loss: Likewise.
+            value: What the loss was.
+            last: Logits and labels, where they are known.
+        """
+        self._begun_with = value
         if last is None:
             return
         logits, labels = last
@@ -141,8 +155,9 @@ class Watch:
             )
 
     def after_epoch(self, history: History, epochs: int) -> None:
-        """Learning by heart, or stopping too early."""
+        """Losses out of all measure, learning by heart, or stopping too early."""
         train, val = _run(history, "train_loss"), _run(history, "val_loss")
+        self._losses(train, val)
         recent, later = train[-_RISING - 1 :], val[-_RISING - 1 :]
         rises = len(later) > _RISING and _falls([-loss for loss in later])
         if rises and _falls(recent) and later[-1] - later[0] > _RISEN * abs(later[0]):
@@ -164,6 +179,22 @@ class Watch:
                 "too short",
                 f"the {what} loss was still falling fast at the last epoch (from {last[0]:.4f} to "
                 f"{last[-1]:.4f} in {_FALLING_EPOCHS - 1} epochs): train longer",
+            )
+
+    def _losses(self, train: list[float], val: list[float]) -> None:
+        """Far above what the run began with, in training and on the validation set."""
+        # One that was large for a few steps alone is large in the first epoch's training figure.
+        if not train or (not val and len(train) < 2):
+            return
+        begun_with = train[0] if self._begun_with is None else self._begun_with
+        last = [train[-1], *val[-1:]]
+        if min(last) > _DIVERGED * max(1.0, begun_with):
+            self.say(
+                "diverged",
+                f"training {'and validation loss' if val else 'loss'} came to "
+                f"{' and '.join(f'{loss:.4g}' for loss in last)} from {begun_with:.4g} in the "
+                "first batch: the run has diverged. Make the model afresh and train it with a "
+                "smaller learning rate (find_lr proposes one), or with clip_norm=1",
             )
 
     def shared(self, number: int, validation: int) -> None:
