@@ -139,9 +139,10 @@ def fit(
     Warns:
         CnnkitWarning: Each once: all validation predictions are one class, the outputs are
             constant, they are probabilities already, validation samples are trained on, the
-            validation loss rises while the training loss falls or still falls fast at the end, a
-            loss that is no number, a checkpoint that could not be written; the model was trained
-            before with the same classes in another order.
+            losses are ten times what the first batch had, the validation loss rises while the
+            training loss falls or still falls fast at the end, a loss that is no number, a
+            checkpoint that could not be written; the model was trained before with the same
+            classes in another order.
 
     Ctrl-C and SIGTERM end the run after the present optimiser step: a checkpoint is written, the
     best weights are in the model, and `history.stop_reason` says why. A second Ctrl-C raises.
