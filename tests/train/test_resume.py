@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, WeightedRandomS
 from training_runs import C, Result, dataset, files, loaders, network, train
 
 from cnnkit.data import ImageFolder, make_loader
+from cnnkit.errors import CnnkitWarning
 from cnnkit.models import TwoLayerCNN
 from cnnkit.train import Callback, TrainState, evaluate, fit
 from cnnkit.train._checkpoint import CheckpointFolder
@@ -189,6 +190,12 @@ def test_cut_at_steps(tmp_path: Path, cuts: tuple[int, ...], optimizer: Any) -> 
     expected = train(data=loaders(), callbacks=CutAt(None),
                      **{**options, "checkpoint_every": None})  # fmt: skip
     assert cut_and_resumed(tmp_path, loaders, *cuts, **options).same(expected)
+
+
+def test_an_optimiser_that_was_not_fused_goes_on_with_a_warning(tmp_path: Path) -> None:
+    train(tmp_path, data=loaders(), optimizer=torch.optim.Adam, epochs=1, scheduler=None)
+    with pytest.warns(CnnkitWarning, match="goes on elsewhere.*fused was False, is True"):
+        train(tmp_path, data=loaders(), optimizer="adam", epochs=2, scheduler=None, resume=True)
 
 
 def test_from_the_last_checkpoint_where_the_newest_step_was_not_written(tmp_path: Path) -> None:

@@ -30,7 +30,6 @@ class Room:
         self._kind: tuple[Any, ...] | None = None  # of the logits that it is for
         self._logits: Any = None
         self._labels: Any = None
-        self._by_numpy = False  # which copies a few rows in a third of the time that torch takes
         self._used = 0
         self._last = slice(0)  # what was added last
 
@@ -43,22 +42,23 @@ class Room:
             look: Called with logits and labels, int64, of the batches so far.
         """
         number = labels.shape[0]
-        kind = logits.dtype, logits.device, logits.ndim
-        if self._used + number > self.rows or kind != self._kind:
+        if number > self.rows:
+            for part in zip(logits.split(self.rows), labels.split(self.rows), strict=True):
+                self.add(*part, look)
+            return
+        if self._used + number > self.rows:
             self.empty(look)
-            if number > self.rows:
-                for part in zip(logits.split(self.rows), labels.split(self.rows), strict=True):
-                    self.add(*part, look)
-                return
-            if kind != self._kind:
-                self._make(logits, kind)
+        kind = logits.dtype, logits.device, logits.ndim
+        if kind != self._kind:
+            self.empty(look)
+            self._make(logits, kind)
         self._last = rows = slice(self._used, self._used + number)
         self._used += number
-        if self._by_numpy:
-            self._logits[rows], self._labels[rows] = logits.detach().numpy(), labels.numpy()
-        else:
+        if isinstance(self._logits, Tensor):
             self._logits[rows].copy_(logits.detach())
             self._labels[rows].copy_(labels)
+        else:
+            self._logits[rows], self._labels[rows] = logits.detach().numpy(), labels.numpy()
 
     def empty(self, look: Look) -> None:
         """Have what is here looked at."""
@@ -76,8 +76,8 @@ class Room:
         self._logits = logits.new_empty((self.rows, *logits.shape[1:]))
         # A binary loss takes labels that are floats; as classes they are whole numbers.
         self._labels = torch.empty(self.rows, dtype=torch.int64, device=logits.device)
-        self._by_numpy = logits.device.type == "cpu" and logits.dtype != torch.bfloat16
-        if self._by_numpy:
+        if logits.device.type == "cpu" and logits.dtype != torch.bfloat16:
+            # numpy copies a few rows in a third of the time that torch takes.
             self._logits, self._labels = self._logits.numpy(), self._labels.numpy()
 
     def _at(self, rows: slice) -> tuple[Tensor, Tensor]:

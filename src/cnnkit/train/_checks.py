@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from cnnkit.device import DeviceDataLoader
 from cnnkit.errors import ArgumentError
 
-__all__ = ["check_choice", "check_numbers", "steps_of"]
+__all__ = ["check_choice", "check_numbers"]
 
 
 def check_numbers(
@@ -34,11 +33,3 @@ def check_choice(name: str, choice: object, choices: tuple[str, ...]) -> None:
     """
     if choice not in choices:
         raise ArgumentError(f"{name} must be one of {choices}, received {choice!r}")
-
-
-def steps_of(loader: DeviceDataLoader, epochs: int, accumulate: int) -> int | None:
-    """Optimiser steps of the run; None where the loader does not know its length."""
-    try:
-        return -(-len(loader) // accumulate) * epochs
-    except TypeError:
-        return None

@@ -13,7 +13,7 @@ from cnnkit.errors import ArgumentError
 from cnnkit.train import _settings
 from cnnkit.train._callbacks import Callback, Callbacks
 from cnnkit.train._checkpoint import CheckpointFolder, Keep
-from cnnkit.train._checks import check_choice, check_numbers, steps_of
+from cnnkit.train._checks import check_choice, check_numbers
 from cnnkit.train._compute import (
     Compute,
     MemoryFormat,
@@ -22,6 +22,7 @@ from cnnkit.train._compute import (
     resolve_precision,
 )
 from cnnkit.train._history import History
+from cnnkit.train._lengths import steps_of
 from cnnkit.train._loop import make_step, overrides_validation
 from cnnkit.train._loss import default_loss, module_of
 from cnnkit.train._meeting import as_device_loader, meet, remember, warn_of_new_order
@@ -196,7 +197,7 @@ def fit(
         "seed": seed,
         "processes": world_size(),
     }
-    environment = _settings.environment(train.device)
+    environment = _settings.environment(train.device, made)
     if saved is not None:
         check_same_run(saved, settings, environment, epochs)
     compute = Compute(

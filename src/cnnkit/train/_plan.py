@@ -19,11 +19,12 @@ from cnnkit.distributed import is_main, world_size
 from cnnkit.errors import CnnkitWarning
 from cnnkit.train import _settings
 from cnnkit.train._callbacks import Callbacks
-from cnnkit.train._checks import check_numbers, steps_of
+from cnnkit.train._checks import check_numbers
 from cnnkit.train._compute import resolve_precision
 from cnnkit.train._fit_arguments import fresh_arguments, with_defaults
 from cnnkit.train._fresh import Builder
 from cnnkit.train._history import default_mode
+from cnnkit.train._lengths import steps_of
 from cnnkit.train._loss import default_loss
 from cnnkit.train._meeting import TrainedOn, meet, trained_on
 from cnnkit.train._optimizers import make_optimizer

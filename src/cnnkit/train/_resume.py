@@ -51,7 +51,8 @@ def check_same_run(
         ArgumentError: The message lists what is different.
 
     Warns:
-        CnnkitWarning: torch, the number of threads or the device are others.
+        CnnkitWarning: torch, the number of threads, the device or what computes the
+            optimiser's step are others.
     """
     different = _settings.differences(saved["settings"]["of_run"], settings)
     if epochs < saved["epoch"]:

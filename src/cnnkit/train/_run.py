@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
-from functools import partial
 from typing import Any, Literal
 
 from cnnkit._allocator import memory_kept
@@ -28,6 +27,7 @@ from cnnkit.train._figures import TrainFigures
 from cnnkit.train._history import History, Row, StopReason, as_numbers, epoch_line
 from cnnkit.train._interrupt import Interrupt, came_while_reading, interruptible, is_lost_worker
 from cnnkit.train._kept import Kept, weights_are_numbers
+from cnnkit.train._lengths import batches_of
 from cnnkit.train._loop import UnsoundLossError, train_epoch, validate
 from cnnkit.train._meeting import own_threshold
 from cnnkit.train._out_of_memory import is_out_of_memory, out_of_memory
@@ -123,7 +123,7 @@ class Run:
         epoch, start = self.epoch, state.batch
         epoch.rates = [state.lr]
         with progress_bar(
-            _length(parts.train), f"epoch {state.epoch}/{state.epochs}", parts.progress
+            batches_of(parts.train), f"epoch {state.epoch}/{state.epochs}", parts.progress
         ) as bar:
             bar.update(state.batch)
             whole = train_epoch(
@@ -132,7 +132,7 @@ class Run:
                 parts.updates,
                 epoch.figures,
                 autocast=parts.compute.autocast(),
-                after_batch=partial(self._after_batch, bar),
+                after_batch=lambda: self._after_batch(bar),
                 after_step=self._after_step,
             )
         if not epoch.figures:
@@ -378,10 +378,3 @@ class Run:
 
     def put_back(self, states: dict[str, Any]) -> None:
         put_back(states, self.device, self._generators)
-
-
-def _length(loader: DeviceDataLoader) -> int | None:
-    try:
-        return len(loader)
-    except TypeError:
-        return None

@@ -36,7 +36,7 @@ def of_optimizer(optimizer: Optimizer, schedule: Schedule) -> dict[str, Any]:
     for number, group in enumerate(optimizer.param_groups):
         which = f"of group {number} " if number else ""
         for name, value in group.items():
-            if name != "fused":  # how it is computed follows from the device, as `environment` says
+            if name != "fused":  # which is how it is computed, and in `environment`
                 plain = len(value) if name == "params" else _plain(value)
                 settings[f"optimizer {which}{name}"] = plain
     scheduler = schedule.scheduler
@@ -82,12 +82,13 @@ def of_data(name: str, loader: DeviceDataLoader | None) -> dict[str, Any]:
     return {f"{name} {key}": value for key, value in settings.items()}
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def environment(device: torch.device, optimizer: Optimizer) -> dict[str, Any]:
     """What does not change what is computed, but may change its last bits."""
     return {
         "torch": str(torch.__version__),  # a class of its own, which a checkpoint cannot hold
         "threads": torch.get_num_threads(),
         "device": device.type,
+        "fused": any(group.get("fused") for group in optimizer.param_groups),
         "cpu": torch.backends.cpu.get_cpu_capability(),
     }
 

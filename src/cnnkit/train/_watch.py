@@ -27,8 +27,8 @@ _RISING = 3  # epochs of falling training and rising validation loss
 _RISEN = 0.03  # share by which it must have risen
 _FALLING = 0.03  # how much the loss must still fall, an epoch, to be worth training longer
 _FALLING_EPOCHS = 4
-_DIVERGED = 10  # times the loss that the run began with, or times 1 if that was less
 _WORTH_IT = 0.03  # and how much over those epochs: from 0.004 to 0.001 is nothing to wait for
+_DIVERGED = 10  # times the loss that the run began with, or times 1 if that was less
 
 
 class Spread:
@@ -78,6 +78,8 @@ class Watch:
         last: tuple[Tensor, Tensor] | None,
     ) -> None:
         """Probabilities where logits are expected: the loss takes a softmax of its own.
+
+        What the loss was is remembered, for the epochs to come.
 
         Args:
             model: Of the run.
@@ -186,15 +188,18 @@ class Watch:
         # One that was large for a few steps alone is large in the first epoch's training figure.
         if not train or (not val and len(train) < 2):
             return
-        begun_with = train[0] if self._begun_with is None else self._begun_with
+        begun_with, when = self._begun_with, "batch"
+        if begun_with is None:
+            begun_with, when = train[0], "epoch"
         last = [train[-1], *val[-1:]]
         if min(last) > _DIVERGED * max(1.0, begun_with):
             self.say(
                 "diverged",
                 f"training {'and validation loss' if val else 'loss'} came to "
                 f"{' and '.join(f'{loss:.4g}' for loss in last)} from {begun_with:.4g} in the "
-                "first batch: the run has diverged. Make the model afresh and train it with a "
-                "smaller learning rate (find_lr proposes one), or with clip_norm=1",
+                f"first {when}: the run has diverged. Make the model "
+                "afresh and train it with a smaller learning rate (find_lr proposes one), or "
+                "with clip_norm=1",
             )
 
     def shared(self, number: int, validation: int) -> None:
