@@ -109,6 +109,27 @@ def test_what_they_tell_each_other() -> None:
         assert result["own error"] == "RuntimeError", "not that of a lost process"
 
 
+def joined_late() -> tuple[float, float]:
+    begin = torch_distributed.init_process_group
+    joined = 0.0
+
+    def late(*args: Any, **options: Any) -> None:
+        nonlocal joined
+        begin(*args, **options)
+        time.sleep(0.3 if os.environ["RANK"] == "1" else 0)
+        joined = time.monotonic()
+
+    torch_distributed.init_process_group = late
+    assert distributed.world_size() == 2
+    return joined, time.monotonic()
+
+
+def test_nobody_goes_on_before_all_have_joined() -> None:
+    # The first process may keep the store: if it had left, the others would find nobody.
+    (_, first_went_on), (last_joined, _) = on_processes(2, joined_late)
+    assert first_went_on >= last_joined
+
+
 @pytest.mark.parametrize("world", [1, 2, 3, 4, 7])
 def test_parts_are_the_batch_and_none_is_a_single_sample_without_need(
     world: int, monkeypatch: pytest.MonkeyPatch

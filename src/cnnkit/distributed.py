@@ -256,6 +256,9 @@ def _join() -> None:
     backend = "cpu:gloo,cuda:nccl" if cards >= here else "gloo"
     torch_distributed.init_process_group(backend, timeout=timedelta(minutes=10))
     atexit.register(_leave)
+    # The first process may keep the store by which the others find each other: had it nothing to
+    # do with them and left, they would not meet any more.
+    torch_distributed.all_reduce(torch.zeros(1))
     if torch_distributed.get_rank():
         warnings.filterwarnings("ignore", category=CnnkitWarning)  # the main process says it
     elif 0 < cards < here:
