@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cnnkit.metrics import _room
 from cnnkit.metrics._room import Room
 
 Seen = list[tuple[Tensor, Tensor]]
@@ -50,6 +51,18 @@ def test_every_row_is_seen_once_and_in_order(
         found = torch.cat([batch[part] for batch in seen])
         assert found.dtype == expected.dtype
         assert torch.equal(found, expected)
+
+
+def test_few_places_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_room, "_PLACES", 3)
+    given = batches([2, 2, 1, 2, 3] * 40, torch.float32, (3,))
+    room = Room(20)
+    seen = looked_at(room, given)
+    assert len(room._places) == 3
+    assert torch.equal(torch.cat([labels for _, labels in seen]), torch.cat([y for _, y in given]))
+    assert torch.equal(
+        torch.cat([logits for logits, _ in seen]), torch.cat([x.detach() for x, _ in given])
+    )
 
 
 def test_logits_of_another_kind_are_looked_at_apart() -> None:

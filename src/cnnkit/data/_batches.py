@@ -8,7 +8,6 @@ import pickle
 import random
 import signal
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -62,7 +61,7 @@ class BatchLoader:
     def __iter__(self) -> Iterator[Any]:
         if self.num_workers == 0:
             read = _reader(self.dataset)
-            return (read(positions) for positions, _ in self.order.shares(self._epoch))
+            return (read(positions) for positions, *_ in self.order.shares(self._epoch))
         return self._from_workers(self._epoch, 0)
 
     def groups(self, epoch: int, start: int = 0) -> Iterator[Group]:
@@ -72,17 +71,15 @@ class BatchLoader:
             What was read with one call, `at_once` batches without workers; how many samples of it
             each batch has; and which parts they are.
         """
-        shares = self.order.shares(epoch, start)
         if self.num_workers:
             batches = self._from_workers(epoch, start)
-            for batch, (rows, part) in zip(batches, shares, strict=True):
-                yield batch, [len(rows)], None if part is None else [part]
+            shares = self.order.shares(epoch, start)
+            for batch, (_, sizes, parts) in zip(batches, shares, strict=True):
+                yield batch, sizes, parts
             return
         read = _reader(self.dataset)
-        while group := list(islice(shares, self.at_once)):
-            some, parts = zip(*group, strict=True)
-            sizes = [rows.shape[0] for rows in some]  # len() of a tensor costs three times as much
-            yield read(torch.cat(some)), sizes, None if parts[0] is None else parts
+        for positions, sizes, parts in self.order.shares(epoch, start, self.at_once):
+            yield read(positions), sizes, parts
 
     def end_workers(self) -> None:
         """End the processes that wait for the next pass, which starts others."""
@@ -160,9 +157,9 @@ class _EpochSampler:
 
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:
         shares = self.order.shares(self.epoch, self.start)
-        for number, (positions, part) in enumerate(shares, start=self.start):
+        for number, (positions, _, parts) in enumerate(shares, start=self.start):
             # Of several processes each draws its own.
-            first = 0 if part is None else part.start
+            first = 0 if parts is None else parts[0].start
             seed = derived_seed(self.order.seed, self.epoch, number, first)
             yield seed, positions.tolist()
 

@@ -43,25 +43,36 @@ class BatchOrder:
         self.weights = weights
         self.seed = seed
 
-    def shares(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, Part | None]]:
-        """This process's positions of each batch of this epoch from batch `start` on.
+    def shares(
+        self, epoch: int, start: int = 0, at_once: int = 1
+    ) -> Iterator[tuple[Tensor, list[int], list[Part] | None]]:
+        """This process's positions of the batches of this epoch from batch `start` on.
 
-        One at a time: thousands of tensors at once would set Python looking for cycles among them.
+        A few at a time: thousands of tensors at once would set Python looking for cycles among
+        them.
+
+        Args:
+            epoch: From 0.
+            start: The first batch that is wanted.
+            at_once: How many batches are given together.
 
         Yields:
-            Positions, int64 (n,), and which part of the batch they are; one process alone has
-            whole batches, which need none.
+            Positions of so many batches, int64 (n,); how many each batch has of them; and which
+            parts of the batches they are, where one process alone has whole ones, None.
         """
         positions, size, last = self.positions(epoch), self.batch_size, len(self) - 1
         totals = [size] * last + [self.length - size * last]
         parts = parts_of(totals, size)
-        for number in range(start, len(totals)):
-            rows = positions[number * size : number * size + totals[number]]
+        for first in range(start, len(totals), at_once):
+            group, begin = slice(first, first + at_once), first * size
             if parts is None:
-                yield rows, None
-            else:
-                part = parts[number]
-                yield rows[part.start : part.start + part.size], part
+                sizes = totals[group]
+                yield positions[begin : begin + sum(sizes)], sizes, None
+                continue
+            mine = parts[group]
+            starts = [number * size + part.start for number, part in enumerate(mine, first)]
+            rows = [positions[at : at + part.size] for at, part in zip(starts, mine, strict=True)]
+            yield torch.cat(rows), [part.size for part in mine], mine
 
     def __len__(self) -> int:
         full, rest = divmod(self.length, self.batch_size)

@@ -11,6 +11,9 @@ from torch import Tensor
 __all__ = ["Room"]
 
 Look: TypeAlias = "Callable[[Tensor, Tensor], None]"
+_Place: TypeAlias = "tuple[Tensor, Tensor]"
+
+_PLACES = 256  # kept: as many batches as are counted together where they are small
 
 
 class Room:
@@ -28,10 +31,11 @@ class Room:
     def __init__(self, rows: int) -> None:
         self.rows = rows
         self._kind: tuple[Any, ...] | None = None  # of the logits that it is for
-        self._logits: Any = None
-        self._labels: Any = None
+        self._logits = self._labels = torch.empty(0)
         self._used = 0
-        self._last = slice(0)  # what was added last
+        self._last: _Place | None = None
+        # By first and last row; each filling takes the same, and cutting costs as much as copying.
+        self._places: dict[tuple[int, int], _Place] = {}
 
     def add(self, logits: Tensor, labels: Tensor, look: Look) -> None:
         """Add a batch of logits and as many labels; `look` at those before where they do not fit.
@@ -52,33 +56,31 @@ class Room:
         if kind != self._kind:
             self.empty(look)
             self._make(logits, kind)
-        self._last = rows = slice(self._used, self._used + number)
+        where = self._used, self._used + number
+        self._last = place = self._places.get(where) or self._cut(where)
+        place[0].copy_(logits.detach())
+        place[1].copy_(labels)
         self._used += number
-        if isinstance(self._logits, Tensor):
-            self._logits[rows].copy_(logits.detach())
-            self._labels[rows].copy_(labels)
-        else:
-            self._logits[rows], self._labels[rows] = logits.detach().numpy(), labels.numpy()
 
     def empty(self, look: Look) -> None:
         """Have what is here looked at."""
         used, self._used = self._used, 0
         if used:
-            look(*self._at(slice(used)))
+            look(self._logits[:used], self._labels[:used])
 
     @property
     def last(self) -> tuple[Tensor, Tensor] | None:
         """Logits and labels that were added last, until others are."""
-        return None if self._kind is None else self._at(self._last)
+        return self._last
 
     def _make(self, logits: Tensor, kind: tuple[Any, ...]) -> None:
-        self._kind = kind
+        self._kind, self._places = kind, {}
         self._logits = logits.new_empty((self.rows, *logits.shape[1:]))
         # A binary loss takes labels that are floats; as classes they are whole numbers.
         self._labels = torch.empty(self.rows, dtype=torch.int64, device=logits.device)
-        if logits.device.type == "cpu" and logits.dtype != torch.bfloat16:
-            # numpy copies a few rows in a third of the time that torch takes.
-            self._logits, self._labels = self._logits.numpy(), self._labels.numpy()
 
-    def _at(self, rows: slice) -> tuple[Tensor, Tensor]:
-        return torch.as_tensor(self._logits[rows]), torch.as_tensor(self._labels[rows])
+    def _cut(self, where: tuple[int, int]) -> _Place:
+        place = self._logits[slice(*where)], self._labels[slice(*where)]
+        if len(self._places) < _PLACES:
+            self._places[where] = place
+        return place

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -153,15 +152,15 @@ class Plan:
         plain = set(given) - {"lr", "optimizer", "scheduler", *_ALIKE_IN_RESULT}
         settings = {
             **self.folding,
-            "folds": _digest(str(held_out)),
+            "folds": _settings.digest(str(held_out)),
             **_settings.of_data("data", loader),
             "normalisation": repr(self.preprocess.to_dict())
             if isinstance(self.preprocess, Preprocess)
             else self.preprocess,
-            "model": f"{_settings.of_model(model)}, {_digest(_settings._plain(model))}",
+            "model": f"{_settings.of_model(model)}, {_settings.digest(_settings.plain(model))}",
             **_settings.of_optimizer(optimizer, schedule),
             "epochs": self.epochs,
-            **{name: _settings._plain(given[name]) for name in sorted(plain)},
+            **{name: _settings.plain(given[name]) for name in sorted(plain)},
             "loss": _settings.of_loss(given["loss"] or default_loss(model)),
             "callbacks": _of_callbacks(given["callbacks"]),
             "monitor": self.monitor,
@@ -187,12 +186,8 @@ class Plan:
 
 def _of_callbacks(callbacks: Any) -> Any:
     if callable(callbacks):
-        return _settings._plain(callbacks)
+        return _settings.plain(callbacks)
     several = Callbacks(callbacks).all
     public = [{n: v for n, v in vars(one).items() if not n.startswith("_")} for one in several]
     named = zip(several, public, strict=True)
-    return [f"{type(one).__qualname__} {_settings._plain(values)}" for one, values in named]
-
-
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+    return [f"{type(one).__qualname__} {_settings.plain(values)}" for one, values in named]

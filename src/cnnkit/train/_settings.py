@@ -14,7 +14,16 @@ from torch.optim import Optimizer
 from cnnkit.device import DeviceDataLoader
 from cnnkit.train._schedules import Schedule
 
-__all__ = ["differences", "environment", "of_data", "of_loss", "of_model", "of_optimizer"]
+__all__ = [
+    "differences",
+    "digest",
+    "environment",
+    "of_data",
+    "of_loss",
+    "of_model",
+    "of_optimizer",
+    "plain",
+]
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _MOVING = ("last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "best")
@@ -27,7 +36,7 @@ def of_model(model: nn.Module) -> str:
         for name, one in model.state_dict().items()
     ]
     count = sum(parameter.numel() for parameter in model.parameters())
-    return f"{type(model).__qualname__}, {count:,} parameters, {_digest(repr(shapes))}"
+    return f"{type(model).__qualname__}, {count:,} parameters, {digest(repr(shapes))}"
 
 
 def of_optimizer(optimizer: Optimizer, schedule: Schedule) -> dict[str, Any]:
@@ -37,14 +46,14 @@ def of_optimizer(optimizer: Optimizer, schedule: Schedule) -> dict[str, Any]:
         which = f"of group {number} " if number else ""
         for name, value in group.items():
             if name != "fused":  # which is how it is computed, and in `environment`
-                plain = len(value) if name == "params" else _plain(value)
-                settings[f"optimizer {which}{name}"] = plain
+                known = len(value) if name == "params" else plain(value)
+                settings[f"optimizer {which}{name}"] = known
     scheduler = schedule.scheduler
     settings["scheduler"] = None if scheduler is None else type(scheduler).__qualname__
     if scheduler is not None:
         for name, value in scheduler.state_dict().items():
             if name not in _MOVING:
-                settings[f"scheduler {name}"] = _plain(value)
+                settings[f"scheduler {name}"] = plain(value)
         settings["scheduler by step"] = schedule.by_step
     return settings
 
@@ -55,7 +64,7 @@ def of_loss(loss: Any) -> str:
         tensors = {name: tensor.cpu().tolist() for name, tensor in loss.state_dict().items()}
         kinds = (int, float, str)
         options = {n: v for n, v in vars(loss).items() if isinstance(v, kinds) and n != "training"}
-        return f"{type(loss).__qualname__} {options} {_digest(repr(tensors)) if tensors else ''}"
+        return f"{type(loss).__qualname__} {options} {digest(repr(tensors)) if tensors else ''}"
     return str(getattr(loss, "__qualname__", type(loss).__qualname__))
 
 
@@ -68,7 +77,7 @@ def of_data(name: str, loader: DeviceDataLoader | None) -> dict[str, Any]:
         "samples": _of_samples(ds),
         "classes": None if loader.classes is None else list(loader.classes),
         "preprocess": None if loader.preprocess is None else repr(loader.preprocess.to_dict()),
-        "augment": [_plain(augmentation) for augmentation in loader.augment],
+        "augment": [plain(augmentation) for augmentation in loader.augment],
         "seed": loader.seed,
         "batch_size": getattr(loader.loader, "batch_size", None),
     }
@@ -108,30 +117,33 @@ def _of_samples(ds: Any) -> str | None:
     if ds is None or not hasattr(ds, "__len__"):
         return None
     known = [getattr(ds, name, None) for name in ("targets", "indices")]
-    digest = "".join(_digest(repr(_as_list(one))) for one in known if one is not None)
-    return f"{len(ds)} samples{f', {digest}' if digest else ''}"
+    which = "".join(digest(_as_bytes(one)) for one in known if one is not None)
+    return f"{len(ds)} samples{f', {which}' if which else ''}"
 
 
-def _as_list(values: Any) -> Any:
+def _as_bytes(values: Any) -> bytes:
     """Labels or positions, which a foreign data set may hold in any form."""
     try:
-        return torch.as_tensor(values).cpu().long().tolist()
+        whole = torch.as_tensor(values).cpu().long().contiguous()
     except (TypeError, ValueError, RuntimeError):
-        return _plain(values)
+        return repr(plain(values)).encode()
+    return whole.numpy().astype("<i8", copy=False).tobytes()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value that compares equal in another process."""
     if isinstance(value, Tensor):
         return value.tolist()
     if isinstance(value, (bool, int, float, str, type(None))):
         return value
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     if isinstance(value, Mapping):
-        return {str(name): _plain(one) for name, one in value.items()}
+        return {str(name): plain(one) for name, one in value.items()}
     return _ADDRESS.sub("", repr(value))
 
 
-def _digest(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()
+def digest(content: str | bytes) -> str:
+    """A few letters that stand for a long text or many bytes."""
+    whole = content.encode() if isinstance(content, str) else content
+    return hashlib.blake2b(whole, digest_size=6).hexdigest()
