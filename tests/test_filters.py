@@ -144,7 +144,8 @@ def test_an_array_that_is_read_only_is_welcome() -> None:
     image.setflags(write=False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        apply_filter(image, image.astype(float))
+        found = apply_filter(image, image.astype(float))
+    np.testing.assert_array_equal(found, apply_filter(image.copy(), image.astype(float)))
 
 
 def test_blur_then_edges_are_two_calls() -> None:

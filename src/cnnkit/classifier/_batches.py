@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cnnkit._pixels import VALUES_AT_ONCE
 from cnnkit.classifier._sources import pixels_of
 from cnnkit.data._threads import in_threads
 from cnnkit.errors import CnnkitError, ImageReadError, ModelError, NotFoundError
@@ -19,6 +18,7 @@ __all__ = ["Answer", "Network", "device_of"]
 
 _READ_AT_ONCE = 128  # images in memory; so many keep all threads busy to the last few
 _LARGEST_BATCH = 128
+_VALUES_OF_A_CORE = 1 << 18  # 1 MiB of float32
 _SMALLEST_BATCH = 8  # smaller ones cost more in calls than they save
 
 
@@ -135,7 +135,7 @@ class Network(NamedTuple):
         if device_of(self.model).type != "cpu":
             return _LARGEST_BATCH
         channels, height, width = self.preprocess.image_shape
-        fitting = torch.get_num_threads() * VALUES_AT_ONCE // (channels * height * width)
+        fitting = torch.get_num_threads() * _VALUES_OF_A_CORE // (channels * height * width)
         return min(max(fitting, _SMALLEST_BATCH), _LARGEST_BATCH)
 
     def _named(self, positions: list[int], parts: list[Tensor]) -> Iterator[Answer]:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from cnnkit._pixels import VALUES_AT_ONCE
 from cnnkit.data._arrays import ArrayDataset
 from cnnkit.data._batches import BatchLoader
 from cnnkit.data._folder import ImageFolder
@@ -24,8 +25,6 @@ from cnnkit.types import Augmentation
 __all__ = ["Loaders", "cached", "class_weights", "make_loader", "make_loaders"]
 
 Cache = Literal["auto", "memory", "off"]
-# Reading several small batches with one call costs little more than reading one of them.
-_VALUES_AT_ONCE = 1 << 19  # 2 MiB once they are float32
 _CACHE_SHARE = 0.25  # of the available memory: what decoded images may take unasked
 
 
@@ -212,11 +211,14 @@ def _check_reading(ds: Any, preprocess: Preprocess) -> None:
 
 
 def _at_once(ds: Any, batch_size: int) -> int:
-    """How many batches are worth reading with one call, of images in memory."""
+    """How many batches are worth reading with one call, of images in memory.
+
+    Several small ones cost little more than one of them, as long as they are converted in one.
+    """
     if not isinstance(ds, ArrayDataset):
         return 1
     values = batch_size * torch.Size(ds.image_shape).numel()
-    return max(1, _VALUES_AT_ONCE // max(1, values))
+    return max(1, VALUES_AT_ONCE // max(1, values))
 
 
 def _sample_weights(ds: Any) -> Tensor:
