@@ -81,6 +81,16 @@ def test_the_area_is_the_chance_that_a_positive_scores_higher() -> None:
     assert roc_curve(scores, labels).area == pytest.approx(chance, abs=1e-12)
 
 
+@pytest.mark.parametrize("curve", [roc_curve, precision_recall_curve])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_infinite_scores_are_ties(curve: Any, sign: float) -> None:
+    labels = [1, 0, 1, 0, 0, 1]
+    infinite = torch.tensor([math.inf, math.inf, 0.5, -math.inf, -math.inf, -math.inf]) * sign
+    finite = infinite.clamp(-9, 9)
+    assert curve(infinite, labels).area == curve(finite, labels).area
+    assert torch.equal(curve(infinite, labels)[1], curve(finite, labels)[1])
+
+
 def test_lists_and_logits_will_do() -> None:
     scores, labels = [-3.0, 0.1, 0.1 + 1e-12, 7.5], [0, 1, 0, 1]
     assert roc_curve(scores, labels).area == reference.roc_auc_score(labels, scores) == 0.75

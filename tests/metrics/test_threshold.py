@@ -87,6 +87,9 @@ def test_the_line_lies_between_the_scores() -> None:
     choice = choose_threshold([0.1, 0.2, 0.6, 0.9], [0, 0, 1, 1])
     assert choice.threshold == pytest.approx(0.4)
     assert choice[1:] == ("f1", 1.0, 1.0, 1.0, 1.0, 1.0)
+    below_all = choose_threshold([0.3, 0.2, 0.6, 0.9], [0, 1, 1, 1], "recall")
+    assert below_all.threshold == pytest.approx(0.1)
+    assert below_all.recall == 1.0
 
 
 @pytest.mark.parametrize("two_logits", [True, False])

@@ -94,6 +94,27 @@ def test_receptive_fields_are_what_nan_spreads_over() -> None:
     assert summary(model, shape).rows[-1].receptive_field == expected
 
 
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        (nn.MaxPool2d(3, 1, dilation=2), (7, 7)),
+        (nn.MaxPool2d(2, dilation=(1, 3)), (4, 6)),
+        (nn.InstanceNorm2d(4), (20, 24)),
+        (nn.BatchNorm2d(4, track_running_stats=False), (20, 24)),
+        (nn.BatchNorm2d(4), (3, 3)),
+        (nn.GroupNorm(2, 4), (20, 24)),
+    ],
+    ids=str,
+)
+def test_windows_with_gaps_and_statistics_of_the_whole_map(
+    layer: nn.Module, expected: tuple[int, int]
+) -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), layer)
+    shape = (1, 20, 24)
+    assert summary(model, shape).rows[-1].receptive_field == expected
+    assert tuple(seen_by_the_centre(model, shape, axis) for axis in (1, 2)) == expected
+
+
 def test_receptive_fields_of_a_residual_network() -> None:
     net: Any = from_torchvision("resnet18", 2).net
     model = nn.Sequential(net.conv1, net.bn1, net.maxpool, net.layer1, net.layer2)

@@ -184,6 +184,21 @@ def test_the_best_and_the_last(run_folder: Path) -> None:
     load_checkpoint(run_folder, named, epoch=int(history.best["epoch"]))
     assert equal(weights(best), weights(named))
     assert not equal(weights(best), weights(last))
+    assert history.restored == history.best["epoch"]
+
+
+@pytest.mark.filterwarnings("ignore::cnnkit.errors.CnnkitWarning")
+def test_the_best_of_a_run_that_kept_the_last(run_folder: Path, tmp_path: Path) -> None:
+    overfitted(tmp_path, keep="best", restore_best=False)
+    best, expected = network(seed=8), network(seed=9)
+    history = load_checkpoint(tmp_path, best, epoch="best")
+    load_checkpoint(run_folder, expected, epoch="best")
+    assert equal(weights(best), weights(expected))
+    assert history.best is not None
+    assert history.restored == history.best["epoch"] < 6 == len(history)
+    (tmp_path / f"epoch-{history.restored:04}.pt").unlink()
+    with pytest.raises(NotFoundError, match=f"no checkpoint of epoch {history.restored} "):
+        load_checkpoint(tmp_path, best, epoch="best")
 
 
 def test_the_model_knows_its_classes_again(run_folder: Path) -> None:

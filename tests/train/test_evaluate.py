@@ -11,7 +11,13 @@ import torch
 from sklearn import metrics as sklearn_metrics
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    SequentialSampler,
+    TensorDataset,
+)
 
 from cnnkit import Preprocess
 from cnnkit.data import ArrayDataset, make_loader
@@ -210,6 +216,10 @@ def test_other_pixels_than_in_training_are_warned_of() -> None:
 def test_a_loader_that_yields_nothing() -> None:
     with pytest.raises(CnnkitError, match="yielded no batch"):
         evaluate(model(), [])
+    ds = TensorDataset(torch.rand(4, 1, 6, 6), torch.tensor([0, 1, 0, 1]))
+    none: Any = BatchSampler(SequentialSampler(ds), 8, drop_last=True)
+    with pytest.raises(CnnkitError, match="yielded no batch"):
+        evaluate(model(), DataLoader(ds, batch_size=None, sampler=none))
 
 
 def test_a_loss_that_is_no_mean_is_refused() -> None:

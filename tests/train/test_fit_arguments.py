@@ -223,9 +223,16 @@ def test_a_loader_that_yields_nothing(where: str) -> None:
         run(net(), *loaders)
 
 
-def test_an_iterator_that_is_used_up_is_not_taken_for_an_epoch() -> None:
-    with pytest.raises(CnnkitError, match="loader yielded no batch"):
-        run(net(), iter(batches()), epochs=2)
+@pytest.mark.parametrize("where", ["train", "val"])
+def test_an_iterator_is_refused_where_it_would_be_needed_again(where: str) -> None:
+    given: list[Any] = [batches(), batches()]
+    given[where == "val"] = iter(given[where == "val"])
+    model = net()
+    before = weights(model)
+    with pytest.raises(ArgumentError, match=f"batches of {where}_loader.*list_iterator.*once"):
+        run(model, *given, epochs=2)
+    assert all(torch.equal(a, b) for a, b in zip(before, weights(model), strict=True))
+    run(model, *given, epochs=1)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ The scaler is for CUDA; here it scales float32 on the CPU, where powers of two c
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.nn import functional as F
 
+from cnnkit.errors import ArgumentError
+from cnnkit.train import Callback, TrainState, fit
 from cnnkit.train._schedules import make_schedule
 from cnnkit.train._update import Updates
 
@@ -62,3 +65,51 @@ def test_a_step_that_overflows_is_left_out(at: int) -> None:
     assert not torch.equal(weights[at + 1], weights[at])
     assert scaler.get_scale() == before / 2
     assert rate == trained(None, clip_norm=1.0)[1]  # the schedule goes on by batches
+
+
+class Thaw(Callback):
+    """Lets the first layer learn from the second epoch on."""
+
+    def on_epoch_start(self, state: TrainState) -> None:
+        if state.epoch == 2:
+            state.optimizer.add_param_group({"params": list(state.model[0].parameters())})  # type: ignore[index, operator]
+
+
+def two_layers() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Linear(5, 4), nn.Linear(4, 3))
+
+
+def test_a_group_that_a_callback_adds_learns_as_the_others_do(tmp_path: Path) -> None:
+    images, labels = torch.randn(12, 5), torch.tensor([0, 1, 2] * 4)
+    batches = list(zip(images.split(4), labels.split(4), strict=True))
+    model, twin = two_layers(), two_layers()
+
+    def last_layer(parameters: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD(list(parameters)[2:], lr=0.5)
+
+    options: dict[str, Any] = {"optimizer": last_layer, "clip_norm": 0.7, "progress": False}
+    fit(model, batches, epochs=3, callbacks=[Thaw()], checkpoint_dir=tmp_path, **options)
+    layers: list[Any] = list(twin)  # type: ignore[arg-type]
+    for epoch in (1, 2, 3):
+        learning = [p for layer in layers[epoch == 1 :] for p in layer.parameters()]
+        for some, true in batches:
+            twin.zero_grad()
+            F.cross_entropy(twin(some), true).backward()
+            nn.utils.clip_grad_norm_(learning, 0.7)
+            with torch.no_grad():
+                for parameter in learning:
+                    parameter -= 0.5 * parameter.grad  # type: ignore[operator]
+    for one, other in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    with pytest.raises(ArgumentError, match="had 2 groups of parameters, received one with 1"):
+        fit(
+            two_layers(),
+            batches,
+            epochs=4,
+            callbacks=[Thaw()],
+            checkpoint_dir=tmp_path,
+            resume=True,
+            **options,
+        )

@@ -149,7 +149,9 @@ def levels_of(scores: Tensor | Sequence[float], labels: Tensor | Sequence[int]) 
             f"{truth[strange][0].item()}: compare them, labels == positive"
         )
     falling, order = values.sort(descending=True)
-    last_of_equals = falling.diff(append=falling.new_full((min(1, len(falling)),), -math.inf)) != 0
+    # Compared, not subtracted: two infinite scores are equal, and their difference is nan.
+    last_of_equals = torch.ones(len(falling), dtype=torch.bool)
+    last_of_equals[:-1] = falling[1:] != falling[:-1]
     ends = last_of_equals.nonzero()[:, 0]
     true = truth[order].cumsum(0)[ends]
     positives = int(truth.sum())

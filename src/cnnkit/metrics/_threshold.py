@@ -133,7 +133,7 @@ def _figures(levels: Levels) -> tuple[list[float], dict[str, Tensor]]:
     """The thresholds that there are to choose from, and what each gives."""
     scores = levels.thresholds.tolist()
     lines = [_between(high, low) for high, low in pairwise(scores)]
-    lines.append(scores[-1])
+    lines.append(_between(scores[-1], 0.0))  # below all of them
     true, false = levels.true_positives, levels.false_positives
     if scores[0] < 1:  # a line above all scores is possible
         zero = torch.zeros(1, dtype=torch.float64)

@@ -127,7 +127,21 @@ def _convolve(field: Field, args: Any, result: Any) -> Field | None:  # noqa: AR
 
 def _pool(field: Field, args: Any, result: Any) -> Field:  # noqa: ARG001
     kernel = _pair(args[1])
-    return field.grow(kernel, _pair(args[2]) if len(args) > 2 and args[2] else kernel)
+    stride = _pair(args[2]) if len(args) > 2 and args[2] else kernel
+    return field.grow(kernel, stride)
+
+
+def _max_pool(field: Field, args: Any, result: Any) -> Field:
+    """Its windows may have gaps."""
+    dilation = _pair(args[4]) if len(args) > 4 else (1, 1)
+    reach = [d * (k - 1) + 1 for d, k in zip(dilation, _pair(args[1]), strict=True)]
+    stride = args[2] if len(args) > 2 and args[2] else args[1]
+    return _pool(field, (args[0], reach, stride), result)
+
+
+def _batch_norm(field: Field, args: Any, result: Any) -> Field:  # noqa: ARG001
+    """By statistics of its own, as instance normalisation, each number hangs on the whole map."""
+    return _WHOLE if args[5] else field
 
 
 def _adaptive_pool(field: Field, args: Any, result: Any) -> Field | None:  # noqa: ARG001
@@ -170,7 +184,7 @@ def _pair(value: Any) -> tuple[int, int]:
 #: By the name without overload: what an operation does to a field.
 _RULES: dict[str, _Rule] = {
     "convolution": _convolve,
-    "max_pool2d_with_indices": _pool,
+    "max_pool2d_with_indices": _max_pool,
     "avg_pool2d": _pool,
     "_adaptive_avg_pool2d": _adaptive_pool,
     "adaptive_max_pool2d": _adaptive_pool,
@@ -178,6 +192,8 @@ _RULES: dict[str, _Rule] = {
     "amax": _reduce,
     "sum": _reduce,
     "native_group_norm": _whole,
+    "native_batch_norm": _batch_norm,
+    "cudnn_batch_norm": _batch_norm,
     "slice": _slice,
     "transpose": _transpose,
 }
@@ -186,10 +202,8 @@ _RULES |= dict.fromkeys(["addmm", "mm"], _multiply)
 _RULES |= dict.fromkeys(["view", "_unsafe_view", "_reshape_alias"], _reshape)
 _RULES |= dict.fromkeys(
     [
-        "native_batch_norm",
         "_native_batch_norm_legit_no_training",
         "_batch_norm_no_update",
-        "cudnn_batch_norm",
         "native_dropout",
         "hardswish",
         "hardswish_",

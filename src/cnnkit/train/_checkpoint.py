@@ -188,7 +188,8 @@ def load_checkpoint(
             weights that the run would have gone back to; "last", the newest there are.
 
     Returns:
-        The history up to that epoch (of "best", up to the newest).
+        The history up to that epoch; of "best" up to the newest, and its `restored` says which
+        epoch's weights these are where they are not the last.
 
     Raises:
         NotFoundError: There is no such checkpoint; the message lists those that are there.
@@ -209,14 +210,7 @@ def load_checkpoint(
     """
     files = CheckpointFolder(folder)
     if isinstance(epoch, int):
-        path = files.path(Position(epoch, None))
-        if not path.is_file():
-            there = [position.epoch for position in files if position.batch is None]
-            raise NotFoundError(
-                f"there is no checkpoint of epoch {epoch} in {folder}, which has those of epochs "
-                f'{there}: keep="all" keeps every one'
-            )
-        saved = load_saved(path, _KIND, _FORMAT)
+        saved = _of_epoch(files, epoch)
     elif epoch in ("best", "last"):
         newest = files.newest()
         if newest is None:
@@ -224,7 +218,9 @@ def load_checkpoint(
         saved = newest
     else:
         raise ArgumentError(f'epoch must be a number, "best" or "last", received {epoch!r}')
-    weights = saved["kept"]["weights"] if epoch == "best" else saved["model"]
+    history, weights = History.from_dict(saved["history"]), saved["model"]
+    if epoch == "best":
+        weights = _best_weights(files, saved, history)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -237,4 +233,34 @@ def load_checkpoint(
         None if classes is None else tuple(classes),
         None if preprocess is None else Preprocess.from_dict(preprocess),
     )
-    return History.from_dict(saved["history"])
+    return history
+
+
+def _of_epoch(files: CheckpointFolder, epoch: int) -> dict[str, Any]:
+    """What was saved after that epoch.
+
+    Raises:
+        NotFoundError: It was not kept.
+    """
+    path = files.path(Position(epoch, None))
+    if not path.is_file():
+        there = [position.epoch for position in files if position.batch is None]
+        raise NotFoundError(
+            f"there is no checkpoint of epoch {epoch} in {files.folder}, which has those of epochs "
+            f'{there}: keep="all" keeps every one'
+        )
+    return load_saved(path, _KIND, _FORMAT)
+
+
+def _best_weights(
+    files: CheckpointFolder, saved: dict[str, Any], history: History
+) -> dict[str, Any]:
+    """Those that the run would have gone back to, or those of its best epoch; noted in history."""
+    epoch, weights = saved["kept"]["epoch"], saved["kept"]["weights"]
+    if history.best is not None and history.best["epoch"] != epoch:
+        # With restore_best=False a run keeps its last weights; the best are in a file of their own.
+        epoch = int(history.best["epoch"])
+        weights = _of_epoch(files, epoch)["model"]
+    if history.rows and history.rows[-1]["epoch"] != epoch:
+        history.restored = epoch
+    return weights

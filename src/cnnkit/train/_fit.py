@@ -25,7 +25,13 @@ from cnnkit.train._history import History
 from cnnkit.train._lengths import steps_of
 from cnnkit.train._loop import make_step, overrides_validation
 from cnnkit.train._loss import default_loss, module_of
-from cnnkit.train._meeting import as_device_loader, meet, remember, warn_of_new_order
+from cnnkit.train._meeting import (
+    as_device_loader,
+    check_repeatable,
+    meet,
+    remember,
+    warn_of_new_order,
+)
 from cnnkit.train._optimizers import OptimizerChoice, make_optimizer
 from cnnkit.train._parallel import with_sync_batchnorm
 from cnnkit.train._parts import OnCheckpointError, Parts
@@ -167,6 +173,10 @@ def fit(
     saved = broadcast(to_go_on_from(checkpoints, resume) if is_main() else None)
     train = as_device_loader(train_loader)
     val = None if val_loader is None else as_device_loader(val_loader, train.device)
+    check_repeatable(
+        train_loader=train if epochs > 1 else None,
+        val_loader=val if epochs + evaluate_first > 1 else None,
+    )
     classes = meet(train_loader=train, val_loader=val)
     warn_of_new_order(model, classes)
     if val is not None:

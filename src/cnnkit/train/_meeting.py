@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from cnnkit.train._warn import warn
 __all__ = [
     "TrainedOn",
     "as_device_loader",
+    "check_repeatable",
     "meet",
     "own_threshold",
     "remember",
@@ -46,6 +47,20 @@ def as_device_loader(loader: Iterable[Any], device: torch.device | None = None) 
             + ("; the split has no such part" if loader is None else "")
         )
     return loader if isinstance(loader, DeviceDataLoader) else DeviceDataLoader(loader, device)
+
+
+def check_repeatable(**named: DeviceDataLoader | None) -> None:
+    """Refuse what can be gone over once, before it has been.
+
+    Raises:
+        ArgumentError: The batches come from an iterator.
+    """
+    for name, loader in named.items():
+        if loader is not None and isinstance(loader.loader, Iterator):
+            raise ArgumentError(
+                f"the batches of {name} come from a {type(loader.loader).__name__}, which can be "
+                "gone over only once, and each epoch needs them: pass a loader or a list of batches"
+            )
 
 
 def meet(**named: TrainedOn | DeviceDataLoader | None) -> tuple[str, ...] | None:

@@ -83,7 +83,18 @@ def state_for(optimizer: Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
     """What another optimiser had saved, for this one, which is fused or not as it was made.
 
     That is a matter of the device, and changes the last bits at most.
+
+    Raises:
+        ArgumentError: It had other groups of parameters.
     """
+    number, own_number = len(saved["param_groups"]), len(optimizer.param_groups)
+    if number != own_number:
+        raise ArgumentError(
+            f"the optimiser of the checkpoint had {number} groups of parameters, received one with "
+            f"{own_number}: a run whose optimiser was given groups on its way cannot go on. Give "
+            "an optimiser that has all of them from the start; parameters with requires_grad=False "
+            "stay as they are until they learn"
+        )
     groups = zip(saved["param_groups"], optimizer.param_groups, strict=True)
     return {
         **saved,

@@ -130,7 +130,7 @@ class _DrawnFirst:
             chosen["batch_size"], chosen["sampler"] = None, list(self.sampler)
         else:
             chosen["batch_sampler"] = list(self.batch_sampler)
-        self.drawn = chosen.get("sampler") or chosen["batch_sampler"]
+        self.drawn = chosen["sampler"] if "sampler" in chosen else chosen["batch_sampler"]
         reader: DataLoader[Any] = DataLoader(
             loader.dataset,
             **chosen,

@@ -118,6 +118,7 @@ class Run:
             state.epoch, state.batch = state.epoch + 1, 0
             started, rate = time.perf_counter(), state.lr
             parts.callbacks.epoch_start(state)
+            parts.updates.clear()  # of what a callback lets learn now, which nobody has cleared yet
             self.epoch = Epoch(TrainFigures(self.threshold), rate, started, self.random_states())
         parts.model.train()
         epoch, start = self.epoch, state.batch

@@ -40,12 +40,16 @@ class Updates:
     ) -> None:
         self.optimizer, self.schedule = optimizer, schedule
         self.accumulate, self.clip_norm, self.scaler = accumulate, clip_norm, scaler
-        self.parameters = [p for group in optimizer.param_groups for p in group["params"]]
         self.processes = world_size()
         self.pending = 0
         self._first: float | Tensor = 1.0
         self._total: float | Tensor = 0.0
         self.clear()
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """All that the optimiser steps; a callback may have given it another group."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def clear(self) -> None:
         """Forget all gradients."""
