@@ -256,6 +256,18 @@ def test_sixteen_bit_grey_keeps_its_upper_bits() -> None:
     assert (np.diff(got[0]) >= 0).all()
 
 
+@pytest.mark.parametrize("format", ["TIFF", "PFM"])
+def test_float_grey_of_which_nothing_would_be_left_is_an_error(format: str) -> None:
+    levels = np.array([[0, 0.2, 1.0]], dtype=np.float32)
+    stream = io.BytesIO()
+    Image.fromarray(levels).save(stream, "TIFF" if format == "TIFF" else "PPM")
+    with pytest.raises(ImageReadError, match=r"from 0 to 1.*black.*Multiply them by 255"):
+        read(stream.getvalue())
+    for sound in (levels * 255, levels * 0):
+        got = pixels(encoded(Image.fromarray(sound), "TIFF"), mode="L")
+        np.testing.assert_array_equal(got, sound.astype(np.uint8))
+
+
 def test_pixels_of_deep_colour_with_alpha() -> None:
     raw = struct.pack(">8H", 1000, 1000, 1000, 0, 40000, 40000, 40000, 65535)
     np.testing.assert_allclose(pixels(png(2, 16, 6, raw), mode="L"), [[255, 156]], atol=1)

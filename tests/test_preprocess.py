@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.models import ResNet18_Weights
 
+from cnnkit import _pixels
 from cnnkit._pixels import VALUES_AT_ONCE, from_uint8
 from cnnkit.data import ArrayDataset, ImageFolder
 from cnnkit.errors import ArgumentError, DataError, ImageReadError, NotFoundError
@@ -153,6 +154,24 @@ def test_one_thread_is_given_pieces_that_torch_does_not_share_out(shape: tuple[i
     assert sum(piece.numel() for piece in pieces) == images.numel()
     # An image larger than that is divided by its rows, so that channels stay together.
     assert all(piece.shape[1] == shape[1] and piece.shape[3] == shape[3] for piece in pieces)
+
+
+def test_few_large_images_are_held_while_they_are_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held: list[int] = []
+
+    class Large(ArrayDataset):
+        def get_batch(self, positions: Any) -> tuple[Tensor, Tensor]:
+            held.append(len(positions))
+            return super().get_batch(positions)
+
+    ds = Large(uint8(90, 3, 20, 20), [0, 1] * 45)
+    whole = Preprocess.fit(ds)
+    assert held == [90]
+    monkeypatch.setattr(_pixels, "_VALUES_IN_MEMORY", 12_000)
+    assert Preprocess.fit(ds) == whole
+    assert held[1:] == [max(10, torch.get_num_threads())] * 9
 
 
 def test_images_need_not_be_contiguous() -> None:

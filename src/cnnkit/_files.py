@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cnnkit.types import PathLike
 
-__all__ = ["atomic_path"]
+__all__ = ["TEMPORARY", "atomic_path"]
+
+TEMPORARY = ".cnnkit.tmp"  # how the name ends of what is being written
 
 
 @contextmanager
@@ -21,7 +24,8 @@ def atomic_path(path: PathLike) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    # Short, for a name may be as long as the file system allows; and of this block alone.
+    temporary = target.with_name(f".{secrets.token_hex(8)}{TEMPORARY}")
     try:
         yield temporary
         with temporary.open("rb+") as stream:

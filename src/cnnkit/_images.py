@@ -197,7 +197,11 @@ def to_mode(image: Image.Image, mode: Mode) -> Image.Image:
     """Convert any mode that Pillow reads to the named one.
 
     Transparency is shown on white, as a page would show it, unless `mode` keeps it. 16-bit grey
-    keeps its upper 8 bits (Pillow's own conversion clips everything above 255 to white).
+    keeps its upper 8 bits (Pillow's own conversion clips everything above 255 to white), and 32-bit
+    grey is taken for such.
+
+    Raises:
+        ValueError: Float pixels go from 0 to 1, which would be two levels of 256.
     """
     if image.mode in _SIXTEEN_BIT:
         levels = np.asarray(image).astype(np.int64).clip(0, 65535)
@@ -205,6 +209,11 @@ def to_mode(image: Image.Image, mode: Mode) -> Image.Image:
         image = Image.fromarray(((levels + 128) // 257).astype(np.uint8))
         if hidden is not None:
             image.putalpha(Image.fromarray(np.where(levels == hidden, 0, 255).astype(np.uint8)))
+    elif image.mode == "F" and 0 < np.asarray(image).max() <= 1:
+        raise ValueError(
+            "its float pixels go from 0 to 1, and 256 levels were expected: all would be black. "
+            "Multiply them by 255 and save it as PNG"
+        )
     elif image.mode == "LAB":
         from PIL import ImageCms
 

@@ -14,7 +14,9 @@ __all__ = ["VALUES_AT_ONCE", "from_uint8", "moments", "pixel_counts", "scaled"]
 
 VALUES_AT_ONCE = 1 << 19  # 2 MiB of float32: fewer would cost more in calls than the cache saves
 _VALUES_OF_ONE_THREAD = 1 << 15  # torch never divides up an operation on so few
-_IMAGES_AT_ONCE = 256  # how many are held in memory while mean and std are measured
+# What is held in memory while mean and std are measured.
+_IMAGES_AT_ONCE = 256
+_VALUES_IN_MEMORY = 1 << 24  # 16 MiB; of larger images one a thread
 
 
 def scaled(images: Tensor, *, one_thread: bool = False) -> Tensor:
@@ -83,8 +85,10 @@ def pixel_counts(ds: LabelledDataset, channels: int) -> Tensor:
 
 def _uint8_batches(ds: LabelledDataset) -> Iterator[Tensor]:
     get_batch = getattr(ds, "get_batch", None)
-    for start in range(0, len(ds), _IMAGES_AT_ONCE):
-        positions = torch.arange(start, min(start + _IMAGES_AT_ONCE, len(ds)))
+    fitting = _VALUES_IN_MEMORY // max(1, ds[0][0].numel()) if len(ds) else 1
+    at_once = min(max(fitting, torch.get_num_threads()), _IMAGES_AT_ONCE)
+    for start in range(0, len(ds), at_once):
+        positions = torch.arange(start, min(start + at_once, len(ds)))
         if get_batch is not None:
             yield get_batch(positions)[0]
         else:

@@ -723,6 +723,21 @@ def test_a_loaded_set_is_pickled_as_its_path(
     assert len(pickle.dumps(ArrayDataset(images, [0] * 60_000))) > 240_000  # this one is in memory
 
 
+def test_a_file_that_was_written_anew_is_not_taken_for_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "some.pt"
+    numbered().save(path)
+    part = ArrayDataset.load(path).subset([3, 2, 1, 0])
+    assert torch.equal(pickle.loads(pickle.dumps(part)).images, part.images)
+    expected = part.images.clone()
+    part.save(path)  # as many bytes for the images, in another order
+    assert torch.equal(part.images, expected), "what is open stays what it was"
+    with pytest.raises(SavedFileError, match=r"some\.pt was written anew.*load it again"):
+        pickle.loads(pickle.dumps(part))
+    with pytest.raises(SavedFileError, match="written anew"):
+        copy.deepcopy(part)
+    assert torch.equal(copy.deepcopy(ArrayDataset.load(path)).images, expected)
+
+
 def test_a_set_in_memory_survives_pickling() -> None:
     ds = numbered().subset([4, 1])
     for again in (pickle.loads(pickle.dumps(ds)), copy.copy(ds), copy.deepcopy(ds)):

@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
-from cnnkit.data import ArrayDataset, ImageFolder, Preprocess
+from cnnkit.data import ArrayDataset, ImageFolder, Preprocess, _scan
 from cnnkit.data import _memory as memory
 from cnnkit.data import _storage as storage
 from cnnkit.data._scan import natural_key, scan
@@ -121,6 +121,14 @@ def test_the_order_is_natural_and_does_not_hang_on_the_file_system(tmp_path: Pat
 def test_natural_order_is_an_order(names: list[str]) -> None:
     backwards = names[::-1]
     assert sorted(names, key=natural_key) == sorted(backwards, key=natural_key)
+
+
+def test_the_order_does_not_hang_on_what_separates_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["clip/1.png", "clipA/1.png", "clip-2/1.png", "clip_3/1.png", "clip0.png", "Clip.png"]
+    here = sorted(names, key=_scan._path_key)
+    monkeypatch.setattr(os, "sep", "\\")
+    elsewhere = sorted((name.replace("/", "\\") for name in names), key=_scan._path_key)
+    assert elsewhere == [name.replace("/", "\\") for name in here]
 
 
 def test_torchvision_finds_the_same_files(pets: Path) -> None:
@@ -348,6 +356,19 @@ def test_transform_gets_the_resized_image_and_gives_the_sample(pets: Path) -> No
     assert ds[4] == ("what it returned", 1)
     assert seen == [("PIL", (4, 3), "L")]
     assert ds.preprocess is None
+
+
+def test_a_transform_may_be_set_and_taken_away_later(pets: Path) -> None:
+    ds = ImageFolder(pets)
+    plain = ds.get_batch([0, 1])[0]
+    assert ds.preprocess is not None
+    ds.transform = lambda image: torch.full((2,), float(image.width))
+    part = ds.subset([1, 0])
+    for some in (ds, part):
+        assert some.preprocess is None
+        assert some.get_batch([0])[0].tolist() == [[8.0, 8.0]] == [some[0][0].tolist()]
+    ds.transform = None
+    assert torch.equal(ds.get_batch([0, 1])[0], plain)
 
 
 def test_torchvisions_classic_transforms_work(pets: Path) -> None:

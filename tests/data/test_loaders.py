@@ -716,3 +716,20 @@ def test_a_preprocess_that_reads_otherwise_is_refused(folder: Path) -> None:
     cropped = ImageFolder(folder, image_size=16, resize="crop")
     loader = make_loader(cropped, 4, preprocess=Preprocess.imagenet(16), device="cpu")
     assert loader.preprocess == Preprocess.imagenet(16)
+
+
+def test_a_subset_of_torch_is_a_part() -> None:
+    ds: Any = ArrayDataset(torch.randint(0, 256, (12, 1, 4, 4), dtype=torch.uint8), [0, 1] * 6)
+    nested: Any = Subset(Subset(ds, [11, 3, 5, 0, 1, 2]), [0, 4, 3])
+    loaders = make_loaders(Split(Subset(ds, range(8)), nested), 3, device="cpu", seed=1)
+    expected = make_loaders(Split(ds.subset(range(8)), ds.subset([11, 1, 0])), 3, device="cpu")
+    assert loaders.train.classes == ds.classes
+    assert loaders.train.preprocess == expected.train.preprocess is not None
+    assert loaders.val is not None
+    assert expected.val is not None
+    for one, other in zip(loaders.val, expected.val, strict=True):
+        assert torch.equal(one[0], other[0])
+        assert torch.equal(one[1], other[1])
+    assert torch.equal(class_weights(nested), torch.tensor([1.5, 0.75]))
+    foreign = Subset(TensorDataset(torch.rand(4, 2), torch.zeros(4)), [0, 1])
+    assert make_loader(foreign, 2, device="cpu").dataset is foreign

@@ -56,6 +56,24 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+def test_the_folder_that_one_works_in_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pets, here = archive(tmp_path / "pets.zip", CATS), tmp_path / "here"
+    (here / "below").mkdir(parents=True)
+    monkeypatch.chdir(here / "below")
+    with pytest.raises(DataError, match=r"below is the folder that this program works in"):
+        obtain(str(pets), ".")
+    assert Path.cwd() == here / "below"
+    monkeypatch.chdir(obtain(str(pets)))  # in the cache, where a changed archive replaces the old
+    archive(pets, DOGS)
+    with pytest.raises(DataError, match=r"the folder that this program works in.*or work in anoth"):
+        obtain(str(pets))
+    assert Path("cats/1.jpg").read_bytes() == b"cat"
+    monkeypatch.chdir(tmp_path)
+    assert (obtain(str(pets)) / "dogs/1.jpg").read_bytes() == b"dog"
+
+
 def archive(path: Path, data: bytes, *, age: float = 100) -> Path:
     """A file that was last changed `age` seconds ago."""
     path.write_bytes(data)

@@ -490,7 +490,7 @@ def test_all_damaged_is_an_error(tmp_path: Path) -> None:
 
 def test_leftovers_of_a_killed_process_go(tmp_path: Path) -> None:
     train(tmp_path, epochs=1, scheduler=None)
-    (tmp_path / ".epoch-0002.pt.123.tmp").write_bytes(b"half")
+    (tmp_path / ".0123456789abcdef.cnnkit.tmp").write_bytes(b"half")
     (tmp_path / "notes.txt").write_text("mine")
     train(tmp_path, epochs=2, scheduler=None, resume=True)
     assert files(tmp_path) == ["epoch-0001.pt", "epoch-0002.pt", "notes.txt"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from cnnkit._saved import load_saved, reading, save_whole
 from cnnkit.data._base import LabelledImages, as_labels, as_positions, checked_classes
 from cnnkit.data._foreign import classes_of, held_arrays, read_sample
 from cnnkit.data._storage import allocate, as_stored
-from cnnkit.errors import DataError
+from cnnkit.errors import DataError, SavedFileError
 from cnnkit.preprocess import Preprocess
 from cnnkit.types import PathLike
 
@@ -77,6 +78,7 @@ class ArrayDataset(LabelledImages):
         self._reading = preprocess
         self._paths = None if paths is None else list(paths)
         self._file: str | None = None  # the memory-mapped file behind _images
+        self._file_id: str | None = None  # what `save` wrote into it, another one each time
 
     @classmethod
     def from_dataset(cls, ds: Any) -> Self:
@@ -212,6 +214,7 @@ class ArrayDataset(LabelledImages):
             "classes": list(self._classes),
             "preprocess": None if self._reading is None else self._reading.to_dict(),
             "paths": self._paths,
+            "id": secrets.token_hex(8),  # by which a worker knows that the file is still the same
         }
         save_whole(path, _KIND, _FORMAT, parts)
 
@@ -236,6 +239,7 @@ class ArrayDataset(LabelledImages):
                 paths=saved["paths"],
             )
         loaded._file = os.fspath(Path(path).resolve())
+        loaded._file_id = saved.get("id")
         return loaded
 
     def __copy__(self) -> Self:
@@ -250,7 +254,14 @@ class ArrayDataset(LabelledImages):
         # As a rule the rows in the file are the indices into the whole: pickle them once.
         whole = torch.arange(len(self)) if self._rows is None else self._rows
         indices = None if torch.equal(whole, self._indices) else self._indices
-        return _reopened, (type(self), self._file, self._rows, indices, self.origin)
+        return _reopened, (
+            type(self),
+            self._file,
+            self._file_id,
+            self._rows,
+            indices,
+            self.origin,
+        )
 
     def __repr__(self) -> str:
         shape = "x".join(str(side) for side in self.image_shape)
@@ -264,9 +275,19 @@ def _own(tensor: Tensor) -> Tensor:
 
 
 def _reopened(
-    cls: type[ArrayDataset], file: str, rows: Tensor | None, indices: Tensor | None, origin: str
+    cls: type[ArrayDataset],
+    file: str,
+    file_id: str | None,
+    rows: Tensor | None,
+    indices: Tensor | None,
+    origin: str,
 ) -> ArrayDataset:
     whole = cls.load(file)
+    if whole._file_id != file_id:
+        raise SavedFileError(
+            f"{file} was written anew since it was opened, and holds other samples now: load it "
+            "again, or save to another name"
+        )
     part = whole if rows is None else whole.subset(rows)
     part.origin = origin
     if indices is not None:

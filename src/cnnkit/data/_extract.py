@@ -17,7 +17,7 @@ from cnnkit.data._safe_names import NameBook, UnsafeNameError, is_litter, safe_p
 from cnnkit.errors import ArchiveError, ArgumentError, DataError, NotFoundError
 from cnnkit.types import PathLike
 
-__all__ = ["Limits", "check_vacant", "extract"]
+__all__ = ["Limits", "check_not_worked_in", "check_vacant", "extract"]
 
 _logger = logging.getLogger("cnnkit")
 
@@ -50,7 +50,7 @@ def extract(archive: PathLike, target: PathLike, *, limits: Limits = DEFAULT_LIM
     Raises:
         NotFoundError: There is no file at `archive`.
         ArchiveError: It is no archive, is broken, or is unsafe to extract; the entry is named.
-        DataError: `target` is not empty, or is no folder.
+        DataError: `target` is not empty, is no folder, or is the one that this program works in.
 
     Example:
         >>> import tempfile, zipfile
@@ -107,6 +107,21 @@ def check_vacant(folder: Path) -> None:
         )
     if os.path.ismount(folder):
         raise DataError(f"{folder} is the root of a disk; extract to a folder in it")
+    check_not_worked_in(folder)
+
+
+def check_not_worked_in(folder: Path) -> None:
+    """Make sure that the folder may be put away: relative paths would lead nowhere afterwards.
+
+    Raises:
+        DataError: This program works in it.
+    """
+    with contextlib.suppress(FileNotFoundError):  # it works in a folder that is gone already
+        if Path.cwd().is_relative_to(folder):
+            raise DataError(
+                f"{folder} is the folder that this program works in, and would be replaced: "
+                "extract to a folder in it, or work in another"
+            )
 
 
 def _unpack(archive: Path, room: Path, limits: Limits) -> int:

@@ -261,13 +261,15 @@ class ImageFolder(LabelledImages):
         """The file of every sample."""
         return list(self._paths)
 
-    @cached_property
+    @property
     def preprocess(self) -> Preprocess | None:
         """How the images are read, with no normalisation; None with a `transform`."""
-        if self.transform is not None:
+        if self.transform is not None:  # asked each time: it may be set later, as torchvision's is
             return None
-        if self._size is not None or not self._paths:
-            return self._reading
+        return self._reading if self._size is not None or not self._paths else self._of_first_image
+
+    @cached_property
+    def _of_first_image(self) -> Preprocess:
         height, width, _ = image_header(self._paths[0])
         return self._reading.with_size((height, width))
 

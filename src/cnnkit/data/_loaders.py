@@ -17,6 +17,7 @@ from cnnkit.data._folder import ImageFolder
 from cnnkit.data._memory import available_memory
 from cnnkit.data._order import BatchOrder
 from cnnkit.data._split import Split
+from cnnkit.data._view import own_part
 from cnnkit.device import DeviceDataLoader
 from cnnkit.errors import ArgumentError, DataError
 from cnnkit.preprocess import Preprocess
@@ -177,6 +178,7 @@ def class_weights(ds: Any) -> Tensor:
         >>> class_weights(ds)
         tensor([0.6667, 2.0000])
     """
+    ds = own_part(ds)
     if not hasattr(ds, "targets") or not hasattr(ds, "classes"):
         raise DataError(
             f"weighting classes needs targets and classes, which {type(ds).__name__} has not: "
@@ -227,6 +229,7 @@ def _sample_weights(ds: Any) -> Tensor:
 
 def cached(ds: Any, cache: Cache, num_workers: int) -> Any:
     """The images of a folder as an array where they are to be kept in memory; else `ds` itself."""
+    ds = own_part(ds)
     if not isinstance(ds, ImageFolder) or cache == "off":
         return ds
     if cache == "auto":

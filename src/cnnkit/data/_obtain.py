@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from cnnkit.data._disk import checked_sha256, new_parents, remove_tree
-from cnnkit.data._extract import check_vacant, extract
+from cnnkit.data._extract import check_not_worked_in, check_vacant, extract
 from cnnkit.data._fetch import is_url
 from cnnkit.data._limits import DEFAULT_LIMITS, Limits
 from cnnkit.data._lock import locked
@@ -131,6 +131,8 @@ def _is_there(origin: _Origin, goal: Path, *, replace: bool) -> bool:
 
 def _bring(origin: _Origin, goal: Path, limits: Limits) -> None:
     """Extract beside `goal`, mark, and put the result in the place of what is there."""
+    if goal.exists():
+        check_not_worked_in(goal)
     room, old = goal.with_name(f".{goal.name}.cnnkit-new"), _old(goal)
     remove_tree(room)
     remove_tree(old)

@@ -199,7 +199,8 @@ class DataReport:
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
         if path is not None:
             with atomic_path(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+                # The names of files need not be text: JSON has an escape for what is none.
+                temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         return text
 
     def _of(self, severity: Severity) -> tuple[Finding, ...]:

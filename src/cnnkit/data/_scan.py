@@ -30,6 +30,11 @@ def natural_key(name: str) -> tuple[list[str | int], str]:
     return parts, name
 
 
+def _path_key(path: str) -> tuple[list[str | int], str]:
+    """The same order on every system: a backslash sorts after capital letters, "/" before them."""
+    return natural_key(path.replace(os.sep, "/"))
+
+
 def scan(
     root: Path, classes: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], list[tuple[str, int]]]:
@@ -61,7 +66,7 @@ def scan(
             f"{root} has no class folders (it holds {loose} images directly): expected one folder "
             f"a class, such as {root / 'cats'} and {root / 'dogs'}"
         )
-    found = {f.name: sorted(_images(f.path, above), key=natural_key) for f in folders}
+    found = {f.name: sorted(_images(f.path, above), key=_path_key) for f in folders}
     empty = [name for name, paths in found.items() if not paths]
     if len(empty) == len(found):
         raise DataError(
@@ -93,7 +98,7 @@ def scan(
 def image_paths(folder: Path) -> list[str]:
     """Every image in a folder and below it, in natural order, but for what `scan` leaves out."""
     above = frozenset(_identity(parent) for parent in folder.resolve().parents)
-    return sorted(_images(str(folder), above), key=natural_key)
+    return sorted(_images(str(folder), above), key=_path_key)
 
 
 def _images(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from cnnkit.types import LabelledDataset
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["DatasetView", "as_labelled"]
+__all__ = ["DatasetView", "as_labelled", "own_part"]
 
 
 class DatasetView(LabelledImages):
@@ -95,6 +95,14 @@ def as_labelled(ds: Any) -> LabelledDataset:
     if type(ds) is Subset:
         return as_labelled(ds.dataset).subset(torch.as_tensor(ds.indices))
     return DatasetView(ds)
+
+
+def own_part(ds: Any) -> Any:
+    """A `torch.utils.data.Subset` of one of cnnkit's data sets as a part of it; others as given."""
+    if type(ds) is not Subset:
+        return ds
+    whole = own_part(ds.dataset)
+    return whole.subset(torch.as_tensor(ds.indices)) if isinstance(whole, LabelledDataset) else ds
 
 
 def _targets_of(dataset: Any, transform: Any) -> Any:

@@ -350,7 +350,8 @@ class Report:
         text = "{\n" + ",\n".join(lines) + "\n}"
         if path is not None:
             with atomic_path(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
+                # The names of files need not be text: JSON has an escape for what is none.
+                temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         return text
 
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import nn
 
+from cnnkit._files import TEMPORARY
 from cnnkit._saved import load_saved, save_whole
 from cnnkit.errors import (
     ArgumentError,
@@ -159,7 +160,7 @@ class CheckpointFolder:
             raise ArgumentError(
                 f"checkpoint_dir={str(self.folder)!r} can be no folder ({error})"
             ) from error
-        for path in self.folder.glob(".epoch-*.tmp"):
+        for path in self.folder.glob(f".*{TEMPORARY}"):
             path.unlink(missing_ok=True)
 
     def _prune(self, best: int | None) -> None:
@@ -256,7 +257,8 @@ def _best_weights(
     files: CheckpointFolder, saved: dict[str, Any], history: History
 ) -> dict[str, Any]:
     """Those that the run would have gone back to, or those of its best epoch; noted in history."""
-    epoch, weights = saved["kept"]["epoch"], saved["kept"]["weights"]
+    epoch: int = saved["kept"]["epoch"]
+    weights: dict[str, Any] = saved["kept"]["weights"]
     if history.best is not None and history.best["epoch"] != epoch:
         # With restore_best=False a run keeps its last weights; the best are in a file of their own.
         epoch = int(history.best["epoch"])
