@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, JpegImagePlugin
+from PIL import Image, ImageCms, JpegImagePlugin, PngImagePlugin
 from torchvision.transforms.v2 import functional as tvf
 
 from cnnkit._images import (
@@ -104,13 +104,13 @@ def grey_rgba(grey: Array, alpha: Array | None = None) -> Array:
     return np.dstack([grey, grey, grey, np.full(grey.shape, 255) if alpha is None else alpha])
 
 
+def chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + checksum
+
+
 def png(width: int, depth: int, colour: int, raw: bytes, transparent: bytes | None = None) -> bytes:
     """A PNG of one row, by hand: Pillow does not write all that it reads."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        checksum = struct.pack(">I", zlib.crc32(kind + content))
-        return struct.pack(">I", len(content)) + kind + content + checksum
-
     header = struct.pack(">IIBBBBB", width, 1, depth, colour, 0, 0, 0)
     key = b"" if transparent is None else chunk(b"tRNS", transparent)
     data = chunk(b"IDAT", zlib.compress(b"\0" + raw))
@@ -362,6 +362,31 @@ def test_an_unknown_orientation_turns_nothing(orientation: int, tmp_path: Path) 
     np.testing.assert_array_equal(pixels(data), np.asarray(image))
     (tmp_path / "a.png").write_bytes(data)
     assert image_header(tmp_path / "a.png") == (10, 16, "RGB")
+
+
+@pytest.mark.parametrize("where", ["before", "after", "nowhere"])
+def test_a_png_tells_its_size_without_being_decoded(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    plain = png(5, 8, 0, bytes(5))
+    ends = {"before": plain.index(b"IDAT") - 4, "after": plain.index(b"IEND") - 4}
+    at = ends.get(where, 0)
+    turn = chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0"))
+    path = tmp_path / "a.png"
+    path.write_bytes(plain if where == "nowhere" else plain[:at] + turn + plain[at:])
+    decoded: list[str] = []
+    load = PngImagePlugin.PngImageFile.load
+
+    def counted(image: Any) -> Any:
+        decoded.append(where)
+        return load(image)
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", counted)
+    assert image_header(path) == ((1, 5, "L") if where == "nowhere" else (5, 1, "L"))
+    assert decoded == ["after"] * (where == "after")
+    assert read(path).size == ((5, 1) if where == "nowhere" else (1, 5))
 
 
 def test_an_oriented_image_is_not_turned_a_second_time() -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import io
 import logging
 import os
+import struct
 from collections.abc import Callable
+from functools import partial
 from typing import IO, Any, TypedDict, TypeVar
 
 import numpy as np
@@ -54,6 +56,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SAYS_ORIENTATION = ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp")
+_PNG_TEXT = {b"eXIf", b"tEXt", b"zTXt", b"iTXt"}
 _SIXTEEN_BIT = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 _WITH_ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
 
@@ -154,7 +157,12 @@ def image_header(path: PathLike) -> tuple[int, int, str]:
     name, stream = _stream(path, whole=False)
     with stream, _guarded(name, lambda: Image.open(stream)) as image:
         width, height = image.size
-        if _orientation(image) >= 5 and image.format != "TIFF":  # of a TIFF Pillow swaps them
+        if image.format == "PNG" and not _says_more_after_its_pixels(stream):
+            # Pillow's own getexif decodes a PNG, for what may follow the pixels.
+            orientation = _orientation(image, partial(Image.Image.getexif, image))
+        else:
+            orientation = _orientation(image)
+        if orientation >= 5 and image.format != "TIFF":  # of a TIFF Pillow swaps them
             width, height = height, width
         return height, width, image.mode
 
@@ -318,9 +326,25 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def _orientation(image: Image.Image) -> int:
+def _says_more_after_its_pixels(png: IO[bytes]) -> bool:
+    """Whether a PNG has text or EXIF behind its pixels; the stream is left where it was."""
+    before, met = png.tell(), False
+    png.seek(8)
     try:
-        orientation = int(image.getexif().get(_ORIENTATION, 1))
+        while len(head := png.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", head)
+            if met and kind in _PNG_TEXT:
+                return True
+            met = met or kind == b"IDAT"
+            png.seek(length + 4, os.SEEK_CUR)
+        return False
+    finally:
+        png.seek(before)
+
+
+def _orientation(image: Image.Image, getexif: Callable[[], Image.Exif] | None = None) -> int:
+    try:
+        orientation = int((getexif or image.getexif)().get(_ORIENTATION, 1))
         return orientation if 1 <= orientation <= 8 else 1
     except Exception as error:  # a broken EXIF block says nothing about the pixels beside it
         _logger.debug("EXIF of %s ignored: %r", getattr(image, "filename", image), error)
