@@ -26,7 +26,7 @@ from cnnkit.errors import (
     SavedFileError,
 )
 from cnnkit.metrics import Report
-from cnnkit.models import MLP, ThreeConvCIFAR, TwoLayerCNN
+from cnnkit.models import MLP, ThreeConvCIFAR, TwoLayerCNN, from_torchvision
 from cnnkit.train import evaluate
 
 PREPROCESS = Preprocess(
@@ -429,3 +429,56 @@ def test_a_folder_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"pets\.pt"):
         classifier().save(tmp_path / "pets.pt")
     assert [file.name for file in tmp_path.iterdir()] == ["pets.pt"]
+
+
+class Drawing(nn.Module):
+    """Draws random numbers in eval mode too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(12, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.fc(images.flatten(1))
+        return logits + torch.rand_like(logits)
+
+
+def test_a_layer_without_weights_that_was_changed_is_noticed(tmp_path: Path) -> None:
+    pixels = Preprocess(16, "RGB", (0.5,) * 3, (0.5,) * 3)
+    model: Any = ThreeConvCIFAR(3, image_size=16)
+    Classifier(model, "abc", pixels).save(tmp_path / "a.pt")
+    before = (tmp_path / "a.pt").read_bytes()
+    model.pool1 = nn.AvgPool2d(2)
+    with pytest.raises(ModelError, match=r"ThreeConvCIFAR.*would answer otherwise.*builder="):
+        Classifier(model, "abc", pixels).save(tmp_path / "a.pt")
+    assert (tmp_path / "a.pt").read_bytes() == before
+
+    def builder() -> nn.Module:
+        made: Any = ThreeConvCIFAR(3, image_size=16)
+        made.pool1 = nn.AvgPool2d(2)
+        other: nn.Module = made
+        return other
+
+    Classifier(model, "abc", pixels, builder=builder).save(tmp_path / "a.pt")
+    found = Classifier.load(tmp_path / "a.pt", device="cpu", builder=builder)
+    image = torch.rand(3, 16, 16).mul(255).to(torch.uint8)
+    assert found.predict(image) == Classifier(model, "abc", pixels).predict(image)
+
+
+def test_a_model_that_draws_is_saved_as_it_is(tmp_path: Path) -> None:
+    state = torch.get_rng_state()
+    classifier = Classifier(
+        Drawing(), "ab", Preprocess(2, "RGB", (0.5,) * 3, (0.5,) * 3), builder=Drawing
+    )
+    torch.set_rng_state(state)
+    classifier.save(tmp_path / "a.pt")
+    assert torch.equal(torch.get_rng_state(), state)
+    Classifier.load(tmp_path / "a.pt", builder=Drawing)
+
+
+def test_numbers_of_numpy_are_written(tmp_path: Path) -> None:
+    number: Any = np.int64(3)
+    model = from_torchvision("squeezenet1_1", number)
+    classifier = Classifier(model, "abc", Preprocess(32, "RGB", (0.5,) * 3, (0.5,) * 3))
+    classifier.save(tmp_path / "a.pt")
+    assert Classifier.load(tmp_path / "a.pt", device="cpu").classes == ("a", "b", "c")

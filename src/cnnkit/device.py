@@ -235,6 +235,8 @@ class DeviceDataLoader:
     @property
     def classes(self) -> tuple[str, ...] | None:
         """Class names of the data set, or None where they are not known."""
+        if getattr(self.dataset, "target_transform", None) is not None:
+            return None  # the names are those of the labels before it
         classes = getattr(self.dataset, "classes", None)
         return None if classes is None else tuple(str(name) for name in classes)
 

@@ -573,3 +573,18 @@ def test_the_global_random_state_is_left_alone(photos: Path) -> None:
 def numpy_state() -> list[int]:
     state: Any = np.random.get_state()
     return [*state[1].tolist(), state[2]]
+
+
+def test_a_subset_of_torch_is_a_part_of_the_folder(tmp_path: Path) -> None:
+    for number in range(12):
+        folder = tmp_path / "ab"[number % 2]
+        folder.mkdir(exist_ok=True)
+        pixels = np.random.default_rng(number % 11).integers(0, 256, (9 + number, 8, 3), np.uint8)
+        Image.fromarray(pixels[:9] if number in (0, 11) else pixels).save(folder / f"{number}.png")
+    ds: Any = ImageFolder(tmp_path)  # of several sizes
+    halves: Any = Subset(ds, [0, 1, 2, 3, 4, 5]), Subset(ds, [6, 7, 8, 9, 10, 11])
+    found = check(train=halves[0], test=halves[1], progress=False)
+    parts = check(train=ds.subset(range(6)), test=ds.subset(range(6, 12)), progress=False)
+    assert found.to_dict() == parts.to_dict()
+    kinds = {finding.kind for finding in found.errors}
+    assert kinds == {"same image across parts", "same image, other label"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from cnnkit.data import ArrayDataset, ImageFolder, train_val_split
 from cnnkit.data._describe import describe
-from cnnkit.errors import DataError
+from cnnkit.errors import CnnkitWarning, DataError
 
 
 @pytest.fixture
@@ -135,3 +136,19 @@ def test_what_cannot_be_described() -> None:
         describe(train_val_split(ds, val=1, stratify=False))
     with pytest.raises(DataError, match="received DataLoader"):
         describe(DataLoader(TensorDataset(torch.zeros(2, 1))))
+
+
+def test_values_that_are_nan_are_left_out_and_said() -> None:
+    values = torch.tensor([[0.25, math.nan], [0.5, 0.75], [math.nan, 1.0]])
+    with pytest.warns(CnnkitWarning, match="2 of the values are nan") as caught:
+        found = describe(ArrayDataset(values, [0, 1, 0]))
+    assert [warning.filename for warning in caught] == [__file__]
+    assert (found.low, found.high) == (0.25, 1.0)
+    with pytest.warns(CnnkitWarning, match="4 of the values"):
+        found = describe(ArrayDataset(torch.full((2, 2), math.nan), [0, 1]))
+    assert json.loads(found.to_json())["low"] is None
+
+
+def test_a_subset_of_torch_is_a_part(pets: Path) -> None:
+    ds: Any = ImageFolder(pets)
+    assert describe(Subset(ds, [3, 0])) == describe(ds.subset([3, 0]))

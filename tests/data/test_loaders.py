@@ -7,7 +7,7 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -733,3 +733,29 @@ def test_a_subset_of_torch_is_a_part() -> None:
     assert torch.equal(class_weights(nested), torch.tensor([1.5, 0.75]))
     foreign = Subset(TensorDataset(torch.rand(4, 2), torch.zeros(4)), [0, 1])
     assert make_loader(foreign, 2, device="cpu").dataset is foreign
+
+
+class Grouped(Dataset[tuple[Tensor, int]]):
+    """As torchvision's data sets: a `target_transform` changes the labels, not `targets`."""
+
+    classes = ("cat", "car", "dog", "bus")
+
+    def __init__(self) -> None:
+        self.targets = [0, 1, 2, 3] * 5 + [0] * 20
+        self.target_transform: Callable[[int], int] = lambda label: int(label in (1, 3))
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return torch.zeros(1, 2, 2), self.target_transform(self.targets[index])
+
+
+def test_labels_count_as_a_target_transform_gives_them() -> None:
+    ds = Grouped()
+    assert torch.equal(class_weights(ds), torch.tensor([40 / 60, 2.0]))
+    loader = make_loader(ds, 40, balanced=True, device="cpu", seed=2)
+    drawn = torch.cat([labels for epoch in range(20) for _, labels in loader.batches(epoch)])
+    assert 0.45 < drawn.float().mean() < 0.55
+    assert loader.classes is None, "the names are those of other labels"
+    assert ArrayDataset.from_dataset(ds).classes == ("0", "1")

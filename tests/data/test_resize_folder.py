@@ -108,6 +108,12 @@ def test_called_again_it_makes_what_is_missing_or_changed(photos: Path, tmp_path
     assert len(ds) == len(other) == 6
     assert (ds[0][0].float() - other[0][0].float()).abs().mean() < 3
 
+    picture(7).save(photos / "cats" / "1.jpg")  # as an archive or `cp -p` brings it
+    os.utime(photos / "cats" / "1.jpg", (1e9, 1e9))
+    done = resize_folder(photos, target, 16)
+    assert (done.written, done.kept) == (1, 5)
+    assert (ImageFolder(target)[0][0].float() - other[0][0].float()).abs().mean() < 3
+
 
 def test_an_interrupted_run_can_be_gone_on_with(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -121,3 +121,15 @@ def test_the_meta_device_has_nothing_to_load_into() -> None:
         model = MLP(2)
     with pytest.raises(ModelError, match="to_empty"):
         load_weights(model, MLP(2).state_dict())
+
+
+def test_names_that_say_another_order_forbid_that_of_the_shapes() -> None:
+    given, model = (MLP(3, image_size=8, hidden=(64, 64, 64)) for _ in range(2))
+    trained = given.state_dict()
+    names = [f"fc{n}.{part}" for n in (2, 1, 3) for part in ("weight", "bias")]
+    swapped = {name: trained[name] for name in names}
+    swapped |= {f"head.{part}": trained[f"fc4.{part}"] for part in ("weight", "bias")}
+    with pytest.raises(ModelError, match=r"do not fit MLP.*\n.*(fc4|head)"):
+        load_weights(model, swapped)
+    load_weights(model, swapped, strict=False)
+    assert torch.equal(model.state_dict()["fc1.weight"], trained["fc1.weight"])

@@ -737,3 +737,36 @@ def test_a_scheduler_of_a_function_is_resumed(tmp_path: Path) -> None:
     whole = train(scheduler=falling, epochs=4)
     train(tmp_path, scheduler=falling, epochs=2)
     assert train(tmp_path, scheduler=falling, epochs=4, resume=True).same(whole)
+
+
+# --- numbers of numpy's, and of the user's own ---------------------------------------------------
+
+
+def test_settings_may_be_numbers_of_numpys(tmp_path: Path) -> None:
+    numbers: dict[str, Any] = {
+        "lr": np.float64(0.05),
+        "clip_norm": np.float32(1.5),
+        "seed": np.int64(3),
+        "callbacks": EarlyStopping(9, min_delta=np.float32(0.5)),
+    }
+    train(tmp_path, epochs=1, scheduler=None, **numbers)
+    again = {**numbers, "lr": 0.05, "clip_norm": 1.5, "seed": 3}
+    assert len(train(tmp_path, epochs=2, scheduler=None, resume=True, **again).history) == 2
+
+
+class Undefined(Callback):
+    """A figure that is nan, such as the F1 of a class that nothing was taken for."""
+
+    def on_epoch_end(self, state: TrainState) -> None:
+        state.row["val_f1"] = math.nan
+
+
+def test_a_figure_of_ones_own_that_is_nan_spoils_nothing() -> None:
+    expected = train(epochs=4, callbacks=EarlyStopping(9))
+    found = train(epochs=4, callbacks=[Undefined(), EarlyStopping(9)])
+    assert equal(found.weights, expected.weights)
+    assert found.history.restored == expected.history.restored
+    watched = train(epochs=4, callbacks=Undefined(), monitor="val_f1")
+    last = train(epochs=4, restore_best=False)
+    assert equal(watched.weights, last.weights), "not the initial ones"
+    assert watched.history.best is None

@@ -233,7 +233,7 @@ class Classifier:
         """
         report = None if self.report is None else self.report.to_dict(samples=False)
         parts = {
-            **model_parts(self.model, self.builder),
+            **model_parts(self.model, self.builder, self.preprocess),
             "classes": list(self.classes),
             "preprocess": self.preprocess.to_dict(),
             "threshold": self.threshold,

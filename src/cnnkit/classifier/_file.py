@@ -16,6 +16,7 @@ from cnnkit._saved import load_saved, reading, save_whole
 from cnnkit.errors import ModelError
 from cnnkit.models import create_model
 from cnnkit.models._registry import model_spec
+from cnnkit.preprocess import Preprocess
 from cnnkit.types import PathLike
 
 __all__ = ["Builder", "model_parts", "read_file", "write_file"]
@@ -32,12 +33,14 @@ def write_file(path: PathLike, parts: Mapping[str, Any]) -> None:
     save_whole(path, _KIND, _FORMAT, {**parts, "saved": now, "versions": _versions()})
 
 
-def model_parts(model: nn.Module, builder: Builder | None) -> dict[str, Any]:
+def model_parts(
+    model: nn.Module, builder: Builder | None, preprocess: Preprocess
+) -> dict[str, Any]:
     """What the model is made again from: name and arguments or builder's name, and weights.
 
     Raises:
         ModelError: There is no builder, and the model is in no list or was changed since it was
-            made; or the builder's model does not fit the weights.
+            made; or the builder's model does not fit the weights, or answers otherwise with them.
     """
     name = type(model).__name__
     spec = None
@@ -55,6 +58,13 @@ def model_parts(model: nn.Module, builder: Builder | None) -> dict[str, Any]:
         raise ModelError(
             f"a new {name} would not fit these weights ({', '.join(misfits)}): give "
             "Classifier(…, builder=) the function that makes an empty one like this"
+        )
+    empty.load_state_dict(model.state_dict())
+    if not _answer_alike(model, empty, preprocess):
+        raise ModelError(
+            f"a new {name} with these weights would answer otherwise than this one: a layer was "
+            "changed since it was made, or set in another way. Give Classifier(…, builder=) the "
+            "function that makes one like this"
         )
     return {
         "model": None if spec is None else {"name": spec[0], "arguments": spec[1]},
@@ -112,6 +122,23 @@ def _empty(builder: Builder) -> nn.Module:
             f"arguments; {_dotted(builder)} returned {type(model).__name__}"
         )
     return model
+
+
+@torch.no_grad()
+def _answer_alike(model: nn.Module, other: nn.Module, preprocess: Preprocess) -> bool:
+    """Whether two models in eval mode give the same for some noise, as far as can be told."""
+    device = next((tensor.device for tensor in model.state_dict().values()), torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randint(
+        0, 256, (2, *preprocess.image_shape), dtype=torch.uint8, generator=generator
+    )
+    images = preprocess(noise).to(device)
+    with torch.random.fork_rng(devices=[]):
+        first, again, new = (one.eval()(images).float() for one in (model, model, other.to(device)))
+    if not torch.equal(first, again):
+        return True  # it draws random numbers, and nothing can be said
+    scale = float(first.abs().nan_to_num().max())
+    return torch.allclose(first, new, rtol=0, atol=1e-3 * scale + 1e-6, equal_nan=True)
 
 
 def _misfits(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import warnings
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +22,8 @@ from cnnkit.data._foreign import classes_of, read_sample
 from cnnkit.data._memory import readable_bytes
 from cnnkit.data._report import counted
 from cnnkit.data._threads import in_threads
-from cnnkit.errors import DataError
+from cnnkit.data._view import own_part
+from cnnkit.errors import CnnkitWarning, DataError
 from cnnkit.types import PathLike
 
 __all__ = ["Description", "FileSummary", "describe"]
@@ -143,6 +145,7 @@ def describe(ds: Any, *, progress: bool = True) -> Description:
         cat               1   33.3%
         dog               2   66.7%
     """
+    ds = own_part(ds)
     if not hasattr(ds, "__len__") or not hasattr(ds, "__getitem__"):
         raise DataError(
             "describe takes a data set with a length and positions, received "
@@ -167,23 +170,35 @@ class _Seen:
         self.shapes: set[tuple[int, ...]] = set()
         self.dtypes: set[str] = set()
         self.low, self.high = float("inf"), float("-inf")
-        self.number = 0
+        self.number = self.nans = 0
 
     def add(self, batch: Tensor) -> None:
         self.shapes.add(tuple(batch.shape[1:]))
         self.dtypes.add(str(batch.dtype).removeprefix("torch."))
         if batch.numel() == 0:
             return
-        low, high = batch.aminmax()
-        self.low, self.high = min(self.low, low.item()), max(self.high, high.item())
         self.number += len(batch)
+        if batch.is_floating_point():
+            numbers = batch[~batch.isnan()]
+            self.nans += batch.numel() - numbers.numel()
+            batch = numbers
+        if batch.numel():
+            low, high = batch.aminmax()
+            self.low, self.high = min(self.low, low.item()), max(self.high, high.item())
 
     def description(
         self, images: int, class_counts: dict[str, int], files: FileSummary | None = None
     ) -> Description:
         shape = next(iter(self.shapes)) if len(self.shapes) == 1 else None
         dtype = ", ".join(sorted(self.dtypes)) or "unknown"
-        low, high = (self.low, self.high) if self.number else (None, None)
+        low, high = (self.low, self.high) if self.low <= self.high else (None, None)
+        if self.nans:
+            warnings.warn(
+                f"{self.nans} of the values are nan, and a network that is given one answers nan: "
+                "fill them in, or leave these samples out",
+                CnnkitWarning,
+                stacklevel=3,
+            )
         return Description(images, class_counts, shape, dtype, low, high, self.number, files)
 
 

@@ -16,8 +16,11 @@ __all__ = ["classes_of", "held_arrays", "read_sample"]
 
 
 def classes_of(ds: Any) -> tuple[str, ...] | None:
+    """Class names; None with a `target_transform`: they are those of the labels before it."""
     while not hasattr(ds, "classes") and hasattr(ds, "dataset"):
         ds = ds.dataset  # torch.utils.data.Subset
+    if getattr(ds, "target_transform", None) is not None:
+        return None
     classes = getattr(ds, "classes", None)
     return None if classes is None else tuple(str(name) for name in classes)
 

@@ -17,7 +17,7 @@ from cnnkit.data._folder import ImageFolder
 from cnnkit.data._memory import available_memory
 from cnnkit.data._order import BatchOrder
 from cnnkit.data._split import Split
-from cnnkit.data._view import own_part
+from cnnkit.data._view import as_labelled, own_part
 from cnnkit.device import DeviceDataLoader
 from cnnkit.errors import ArgumentError, DataError
 from cnnkit.preprocess import Preprocess
@@ -178,7 +178,7 @@ def class_weights(ds: Any) -> Tensor:
         >>> class_weights(ds)
         tensor([0.6667, 2.0000])
     """
-    ds = own_part(ds)
+    ds = _with_own_labels(ds)
     if not hasattr(ds, "targets") or not hasattr(ds, "classes"):
         raise DataError(
             f"weighting classes needs targets and classes, which {type(ds).__name__} has not: "
@@ -224,7 +224,14 @@ def _at_once(ds: Any, batch_size: int) -> int:
 
 
 def _sample_weights(ds: Any) -> Tensor:
+    ds = _with_own_labels(ds)
     return class_weights(ds).double()[torch.as_tensor(ds.targets).cpu()]
+
+
+def _with_own_labels(ds: Any) -> Any:
+    """The data set, or a view that says the labels it gives after its `target_transform`."""
+    changed = getattr(ds, "target_transform", None) is not None
+    return as_labelled(ds) if changed else own_part(ds)
 
 
 def cached(ds: Any, cache: Cache, num_workers: int) -> Any:

@@ -59,7 +59,7 @@ class ResizeSummary:
     Args:
         target: The folder that was written.
         written: How many files were made.
-        kept: How many were there already, newer than their sources.
+        kept: How many were there already, with the time of their sources.
         unreadable: (path, reason) of every source that cannot be read; they have no copy.
         left_over: Files in the target whose source is not there, or cannot be read, any more.
     """
@@ -246,8 +246,12 @@ def _claim(target: Path, settings: dict[str, Any]) -> None:
 
 
 def _write(path: Path, copy: Path, kind: str, reading: Preprocess, quality: int) -> bool:
-    """Make one copy; False where it is there and newer than its source."""
-    if copy.is_file() and copy.stat().st_mtime_ns >= path.stat().st_mtime_ns:
+    """Make one copy, with the time of its source; False where that is there already.
+
+    A copy that is only newer will not do: what takes the place of a source may be older than it.
+    """
+    changed = path.stat().st_mtime_ns
+    if copy.is_file() and _same_time(copy.stat().st_mtime_ns, changed):
         return False
     how: Reading = {**reading._how_to_read, "exact_decode": True}
     image = read_image(path, **how)
@@ -259,7 +263,14 @@ def _write(path: Path, copy: Path, kind: str, reading: Preprocess, quality: int)
         options["subsampling"] = 0
     with atomic_path(copy) as temporary:
         image.save(temporary, kind, **options)
+        os.utime(temporary, ns=(changed, changed))
     return True
+
+
+def _same_time(one: int, other: int) -> bool:
+    """Of two times in ns; some file systems keep microseconds, and FAT every second one."""
+    whole = one % 10**9 == 0 or other % 10**9 == 0
+    return abs(one - other) < (2 * 10**9 if whole else 10**3)
 
 
 def _files(target: Path) -> Iterator[Path]:

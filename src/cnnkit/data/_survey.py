@@ -19,6 +19,7 @@ from cnnkit.data._report import Sample
 from cnnkit.data._signature import Signature, Signatures, of_features, of_file, of_images
 from cnnkit.data._split import Split
 from cnnkit.data._threads import in_threads
+from cnnkit.data._view import own_part
 from cnnkit.errors import ArgumentError, DataError
 
 __all__ = ["Part", "Survey", "named_parts", "survey"]
@@ -123,6 +124,7 @@ def named_parts(data: Iterable[Any], named: Mapping[str, Any]) -> list[Part]:
 
 
 def _part(name: str, ds: Any, begin: int) -> Part:
+    ds = own_part(ds)
     if not hasattr(ds, "__len__") or not hasattr(ds, "__getitem__"):
         raise DataError(
             f"check takes data sets with a length and positions, and splits; {name} is "

@@ -110,8 +110,8 @@ def _targets_of(dataset: Any, transform: Any) -> Any:
     if targets is None or not hasattr(dataset, "__len__"):
         raise DataError(
             f"expected a data set with a length and labels in `.targets`, received "
-            f"{type(dataset).__name__}: use ArrayDataset.from_dataset(ds), or name them with "
-            "DatasetView(ds, targets=...)"
+            f"{type(dataset).__name__}: use ArrayDataset.from_dataset(ds), or give it "
+            "its labels as `.targets`, one integer a sample"
         )
     if transform is None:
         return targets

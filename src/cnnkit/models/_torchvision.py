@@ -99,7 +99,7 @@ def from_torchvision(
     outputs = output_size(num_classes, binary=False)
     net, kept = _build(name, weights, options)
     head = _replace_head(name, net, outputs)
-    arguments = {"name": name, "num_classes": num_classes, "freeze": freeze, **kept}
+    arguments = {"name": name, "num_classes": int(num_classes), "freeze": freeze, **kept}
     return TorchvisionClassifier(net, head, freeze=freeze, arguments=arguments)
 
 

@@ -53,8 +53,13 @@ def load_weights(
             "call model.to_empty(device=…) first"
         )
     misfits = _misfits(given, wanted)
-    # Where a name is shared and its shape is not, equal shapes in order would be an accident.
-    contradicted = any(given[n].shape != wanted[n].shape for n in given.keys() & wanted.keys())
+    # Where a name is shared, and its shape or its place is not, equal shapes in order would be an
+    # accident.
+    shared = given.keys() & wanted.keys()
+    contradicted = any(given[n].shape != wanted[n].shape for n in shared) or any(
+        one != other and (one in shared or other in shared)
+        for one, other in zip(given, wanted, strict=False)
+    )
     shapes_agree = [t.shape for t in given.values()] == [t.shape for t in wanted.values()]
     if not misfits:
         model.load_state_dict(given)

@@ -57,7 +57,7 @@ class EarlyStopping(Callback):
         if mode is not None and mode not in get_args(Mode):
             raise ArgumentError(f"mode must be one of {get_args(Mode)}, received {mode!r}")
         self.patience = patience
-        self.min_delta = min_delta
+        self.min_delta = float(min_delta)  # of a number of numpy's, which no checkpoint takes
         self.monitor = monitor
         self.mode = mode if mode or monitor is None else _known_mode(monitor)
         self._best: float | None = None
@@ -82,7 +82,7 @@ class EarlyStopping(Callback):
         sign = -1 if (self.mode or state.history.mode) == "min" else 1
         # An epoch whose loss is nan may have an accuracy all the same, which means nothing.
         better = self._best is None or sign * (figure - self._best) > self.min_delta
-        if better and is_sound(state.row):
+        if better and is_sound(state.row, watched):
             self._best, self._waited = figure, 0
             return
         self._waited += 1

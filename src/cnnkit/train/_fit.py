@@ -190,7 +190,7 @@ def fit(
         scheduler, made, epochs=epochs, steps=steps_of(train, epochs, accumulate), mode=history.mode
     )
     loss_function = module_of(loss or default_loss(model), train.device)
-    settings = {
+    settings: dict[str, Any] = {
         "model": _settings.of_model(model),
         **_settings.of_optimizer(made, schedule),
         "loss": _settings.of_loss(loss_function),
@@ -201,10 +201,10 @@ def fit(
         "precision": resolve_precision(precision, train.device),
         "memory_format": memory_format,
         "accumulate": accumulate,
-        "clip_norm": clip_norm,
+        "clip_norm": _settings.plain(clip_norm),
         "compile": bool(compile),
         "evaluate_first": evaluate_first,
-        "seed": seed,
+        "seed": _settings.plain(seed),
         "processes": world_size(),
     }
     environment = _settings.environment(train.device, made)

@@ -70,7 +70,7 @@ class History:
         if self.monitor is None:
             return None
         sign = 1 if self.mode == "min" else -1
-        rated = [row for row in self.rows if self.monitor in row and is_sound(row)]
+        rated = [row for row in self.rows if self.monitor in row and is_sound(row, self.monitor)]
         return min(rated, key=lambda row: sign * row[self.monitor or ""], default=None)
 
     def column(self, name: str) -> list[float]:
@@ -152,9 +152,14 @@ class History:
         return f"History({len(self.rows)} epochs, stop_reason={self.stop_reason!r})"
 
 
-def is_sound(row: Row) -> bool:
-    """Whether every figure of the row is a number, neither nan nor infinite."""
-    return all(math.isfinite(value) for value in row.values())
+def is_sound(row: Row, *others: str) -> bool:
+    """Whether the losses are numbers, neither nan nor infinite, and so are `others`.
+
+    A figure of the user's own may be nan in a sound epoch: the F1 of a class that nothing was
+    taken for.
+    """
+    watched = ("train_loss", "val_loss", *others)
+    return all(math.isfinite(row[name]) for name in watched if name in row)
 
 
 def as_numbers(row: Row) -> Row:

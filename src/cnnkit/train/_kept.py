@@ -40,7 +40,9 @@ class Kept:
         monitor, latest = self.history.monitor, self.history.rows[-1]
         if monitor is not None and monitor not in latest and latest["epoch"]:
             raise ArgumentError(f"monitor={monitor!r} is not among the figures {list(latest)}")
-        if self.history.best is latest if self.best_only else is_sound(latest):
+        best = self.history.best
+        # Until the figure that is watched is a number, the last epoch is as good as any.
+        if best is latest if self.best_only and best is not None else is_sound(latest):
             self.epoch, self.weights = int(latest["epoch"]), self._copy()
 
     def restore(self, *, within_epoch: bool, unsound: bool) -> None:

@@ -45,6 +45,7 @@ def make_optimizer(choice: OptimizerChoice, model: nn.Module, lr: float | None) 
         raise ArgumentError("the model has no parameters to train (requires_grad is False for all)")
     if lr is not None and not lr >= 0:
         raise ArgumentError(f"lr must be 0 or more, received {lr}")
+    lr = None if lr is None else float(lr)  # of a number of numpy's, which no checkpoint takes
     if isinstance(choice, Optimizer):
         if lr is not None:
             raise ArgumentError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -134,8 +135,10 @@ def plain(value: Any) -> Any:
     """A value that compares equal in another process."""
     if isinstance(value, Tensor):
         return value.tolist()
-    if isinstance(value, (bool, int, float, str, type(None))):
+    if isinstance(value, (bool, str, type(None))):
         return value
+    if isinstance(value, (Integral, Real)):  # numpy has numbers of its own
+        return int(value) if isinstance(value, Integral) else float(value)
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
     if isinstance(value, Mapping):
