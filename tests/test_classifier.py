@@ -493,3 +493,18 @@ def test_grey_and_odd_sizes() -> None:
         expected = model.eval()(torch.from_numpy(array)[None, None] / 255).softmax(1)[0]
     assert close(classifier.predict(array), expected)
     assert classifier.predict(np.stack([array] * 3, axis=2)) == classifier.predict(array)
+
+
+class Keeping(MLP):
+    """Keeps what it computed, as some do who want to look at it."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.seen = super().forward(images)
+        return self.seen
+
+
+def test_a_model_that_cannot_be_copied_is_named() -> None:
+    model = Keeping(2, image_size=4)
+    model(torch.zeros(1, 1, 4, 4))
+    with pytest.raises(ModelError, match=r"the Keeping cannot be copied.*detach\(\) it"):
+        Classifier(model, "ab", Preprocess(4, "L", (0.5,), (0.5,)))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -215,3 +216,10 @@ def test_the_recording_is_invisible() -> None:
         FastCNN(10, width=3)  # type: ignore[call-arg]
     with pytest.raises(ArgumentError, match="image_size"):
         FastCNN(10, image_size=(1, 2, 3))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("hidden", [(64.0,), (True,), "64", 64, (0,), None])
+def test_widths_are_whole_numbers(hidden: Any) -> None:
+    received = re.escape(repr(hidden))
+    with pytest.raises(ArgumentError, match=f"hidden as a tuple.*received {received}"):
+        MLP(2, hidden=hidden)

@@ -16,7 +16,7 @@ from cnnkit.classifier._folder import FolderPredictions, predict_files
 from cnnkit.classifier._onnx import write_onnx
 from cnnkit.classifier._prediction import Prediction, as_prediction, checked_unknown_below
 from cnnkit.device import DeviceDataLoader, default_device
-from cnnkit.errors import ArgumentError
+from cnnkit.errors import ArgumentError, ModelError
 from cnnkit.metrics import Report
 from cnnkit.preprocess import Preprocess
 from cnnkit.train._meeting import TrainedOn, meet, trained_on
@@ -58,7 +58,7 @@ class Classifier:
             of Python and of the packages that it was saved with. None otherwise.
 
     Raises:
-        ModelError: The model's outputs do not match the classes.
+        ModelError: The model's outputs do not match the classes, or it cannot be copied.
         ClassMismatchError: The model was trained, or the report made, on other classes.
         ArgumentError: Two classes have one name, `threshold` is no probability, or there is no
             `Preprocess`.
@@ -89,7 +89,7 @@ class Classifier:
         check_parts(self.classes, preprocess, report)
         self.threshold = agreed_threshold(model, self.classes, threshold, report)
         meet(model=trained_on(model), classifier=TrainedOn(self.classes, preprocess))
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model = _copy_of(model).eval().requires_grad_(False)
         self.preprocess = preprocess
         self.report = report
         self.builder = builder
@@ -305,3 +305,19 @@ class Classifier:
             f"Classifier({type(self.model).__name__}, {len(self.classes)} classes, "
             f"{height}x{width} {self.preprocess.mode})"
         )
+
+
+def _copy_of(model: nn.Module) -> nn.Module:
+    """A copy, whose weights later training does not change.
+
+    Raises:
+        ModelError: It cannot be copied.
+    """
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:  # whatever a module's own copying raises
+        raise ModelError(
+            f"a classifier holds a copy of its model, and the {type(model).__name__} cannot be "
+            f"copied with copy.deepcopy: {error}. What forward computes must not be kept in an "
+            "attribute with its gradient: detach() it"
+        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -68,7 +69,7 @@ class MLP(ImageClassificationBase):
         check_counts(in_channels=in_channels)
         self.binary = binary
         self.image_shape = (in_channels, *as_image_size(image_size))
-        if isinstance(hidden, int) or any(width < 1 for width in hidden):
+        if not isinstance(hidden, (list, tuple)) or not all(map(_is_width, hidden)):
             raise ArgumentError(
                 f"expected hidden as a tuple with the units of each hidden layer, at least 1, "
                 f"received {hidden!r}"
@@ -88,3 +89,7 @@ class MLP(ImageClassificationBase):
         for layer in range(1, self.depth + 1):
             x = self.dropout(F.relu(getattr(self, f"fc{layer}")(x)))
         return self._as_logits(getattr(self, f"fc{self.depth + 1}")(x))
+
+
+def _is_width(value: object) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Integral) and int(value) >= 1
