@@ -223,3 +223,21 @@ def test_widths_are_whole_numbers(hidden: Any) -> None:
     received = re.escape(repr(hidden))
     with pytest.raises(ArgumentError, match=f"hidden as a tuple.*received {received}"):
         MLP(2, hidden=hidden)
+
+
+def test_a_vision_transformer_takes_the_size_of_the_images() -> None:
+    @dataclass
+    class Photographs:
+        image_shape: tuple[int, int, int]
+        classes: tuple[str, ...] = ("a", "b")
+
+    name = "torchvision:vit_b_32"
+    model = create_model(name, like=Photographs((3, 64, 64)))
+    assert model.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 2)
+    spec = model_spec(model)
+    assert spec is not None
+    assert spec[1]["image_size"] == 64
+    with pytest.raises(ModelError, match="square images, received a loader of 64x32"):
+        create_model(name, like=Photographs((3, 64, 32)))
+    other = create_model(name, like=Photographs((3, 64, 64)), image_size=96)
+    assert other(torch.zeros(1, 3, 96, 96)).shape == (1, 2)

@@ -503,3 +503,11 @@ def test_indices_into_a_loader_lead_nowhere() -> None:
     assert report.indices_into == "loader"
     with pytest.raises(DataError, match=r"what its loader yielded.*make_loader"):
         plot.mistakes(report, ds)
+
+
+def test_loaders_of_torch_are_loaders_too() -> None:
+    ds: Any = some()
+    loader: Any = DataLoader(ds, batch_size=4)
+    assert titles(plot.classes(loader)) == titles(plot.classes(ds))
+    report = judged(ds)
+    assert titles(plot.mistakes(report, loader)) == titles(plot.mistakes(report, ds))

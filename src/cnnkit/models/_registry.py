@@ -167,7 +167,7 @@ def _lookup(name: str) -> type[ImageClassificationBase]:
 
 
 def _create_torchvision(name: str, like: object, kwargs: dict[str, Any]) -> ImageClassificationBase:
-    # The network takes images of any size, and of three channels only.
+    # The networks take images of three channels only, and of any size but for vision transformers.
     found = _read(like, {"in_channels": 3, "image_size": None, **kwargs})
     if found.get("in_channels", 3) != 3:
         raise ModelError(
@@ -177,6 +177,14 @@ def _create_torchvision(name: str, like: object, kwargs: dict[str, Any]) -> Imag
     num_classes = kwargs.pop("num_classes", found.get("num_classes"))
     if num_classes is None:
         raise ModelError(f"torchvision:{name} has no default: pass num_classes=, or like=a loader")
+    size = found.get("image_size")
+    if name.startswith("vit_") and size is not None and "image_size" not in kwargs:
+        if not isinstance(size, int):
+            raise ModelError(
+                f"torchvision's {name} takes square images, received a loader of "
+                f"{size[0]}x{size[1]} pixels: open the images with image_size= one number"
+            )
+        kwargs["image_size"] = size
     return from_torchvision(name, num_classes, **kwargs)
 
 

@@ -8,10 +8,9 @@ import torch
 
 from cnnkit.data._foreign import read_sample
 from cnnkit.data._view import as_labelled
-from cnnkit.device import DeviceDataLoader
 from cnnkit.errors import DataError
 from cnnkit.plot._grid import Cell, Grid
-from cnnkit.plot._samples import pixels_of
+from cnnkit.plot._samples import data_set_of, pixels_of
 from cnnkit.plot._text import fitted
 from cnnkit.preprocess import Preprocess
 
@@ -50,7 +49,7 @@ def classes(
         >>> [axes.get_title() for axes in figure.axes]
         ['cat\n1 image', 'dog\n2 images']
     """
-    whole = as_labelled(ds.dataset if isinstance(ds, DeviceDataLoader) else ds)
+    whole = as_labelled(data_set_of(ds))
     if not len(whole):
         raise DataError("the data set has no images: there is nothing to draw")
     targets = whole.targets.cpu()

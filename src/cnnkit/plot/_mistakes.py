@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 
 from cnnkit.data._foreign import classes_of, read_sample
-from cnnkit.device import DeviceDataLoader
 from cnnkit.errors import ArgumentError, ClassMismatchError, DataError
 from cnnkit.metrics import Mistake, Report
 from cnnkit.plot._figure import new_axes
 from cnnkit.plot._grid import Cell, Grid
-from cnnkit.plot._samples import class_name, pixels_of
+from cnnkit.plot._samples import class_name, data_set_of, pixels_of
 from cnnkit.plot._text import fitted
 from cnnkit.plot._tiles import at_most
 from cnnkit.preprocess import Preprocess
@@ -69,7 +68,7 @@ def mistakes(
     if which not in get_args(Which):
         raise ArgumentError(f"which must be one of {get_args(Which)}, received {which!r}")
     at_most("number", number)
-    ds = ds.dataset if isinstance(ds, DeviceDataLoader) else ds
+    ds = data_set_of(ds)
     _check(report, ds)
     found = (report.mistakes if which == "mistakes" else report.suspect_labels)[:number]
     if not found:

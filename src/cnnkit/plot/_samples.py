@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from cnnkit.data._foreign import classes_of, read_sample
 from cnnkit.device import DeviceDataLoader
@@ -16,7 +17,7 @@ from cnnkit.errors import ArgumentError, DataError
 from cnnkit.plot._tiles import at_most
 from cnnkit.preprocess import Preprocess
 
-__all__ = ["Samples", "class_name", "pick", "pixels_of"]
+__all__ = ["Samples", "class_name", "data_set_of", "pick", "pixels_of"]
 
 _SHOWN = {1: "grey", 3: "colour", 4: "colour and transparency"}
 _OUTSIDE = 0.05  # how far a resizing filter may overshoot [0, 1]
@@ -189,3 +190,8 @@ def _of_loader(source: Iterable[Any], number: int, seed: int | None) -> Samples:
         return Samples([], [], None, None)
     found = _of_batch(batch, number, seed)
     return found._replace(classes=classes_of(loader.dataset), preprocess=loader.preprocess)
+
+
+def data_set_of(source: Any) -> Any:
+    """The data set of a loader, ours or torch's, or the data set that was given."""
+    return source.dataset if isinstance(source, (DeviceDataLoader, DataLoader)) else source
