@@ -588,3 +588,46 @@ def test_a_subset_of_torch_is_a_part_of_the_folder(tmp_path: Path) -> None:
     assert found.to_dict() == parts.to_dict()
     kinds = {finding.kind for finding in found.errors}
     assert kinds == {"same image across parts", "same image, other label"}
+
+
+def scenes(number: int, noise: float) -> NDArray[np.uint8]:
+    """Thumbnails of one scene, each with noise of its own, and as many that are all different."""
+    rng = np.random.default_rng(5)
+    scene = np.kron(rng.integers(0, 200, (8, 8)), np.ones((4, 4)))
+    frames = (scene + rng.normal(0, noise, (number, 32, 32))).clip(0, 255)
+    others = np.kron(rng.integers(0, 200, (number, 8, 8)), np.ones((4, 4)))
+    return (
+        np.concatenate([frames, others + rng.normal(0, noise, others.shape)])
+        .clip(0, 255)
+        .astype(np.uint8)
+    )
+
+
+def test_images_that_are_all_alike_are_compared_with_the_most_alike() -> None:
+    grey = scenes(300, 2.0)
+    both = np.concatenate([grey, grey[[3, 140, 310, 590]] + np.uint8(9)])  # brighter copies
+    (pairs,) = candidates.proposed_pairs(both)
+    correlated = candidates.gradients(both) @ candidates.gradients(both).T
+    expected = np.triu(correlated > 0.85, 1)
+    assert expected.sum() > 300 * 299 / 2 > 64 * len(both) >= len(pairs[0])
+    assert expected[pairs].all()
+    assert len({*zip(*(side.tolist() for side in pairs), strict=True)}) == len(pairs[0])
+    chosen = np.zeros_like(expected)
+    chosen[pairs] = True
+    for row in (3, 77, 299):  # no image that was left out is more alike than one that was not
+        near = np.argsort(-correlated[row])
+        assert (chosen | chosen.T)[row, near[near != row][:64]].all()
+    found = duplicates.near_pairs(both, np.zeros((len(both), 8, 8, 2), np.int8))
+    assert {*zip(*(side.tolist() for side in found), strict=True)} == {
+        (3, 600), (140, 601), (310, 602), (590, 603)
+    }  # fmt: skip
+
+
+def test_few_images_that_are_alike_are_all_compared() -> None:
+    grey = scenes(40, 2.0)
+    (pairs,) = candidates.proposed_pairs(grey)
+    correlated = candidates.gradients(grey) @ candidates.gradients(grey).T
+    first, second = np.nonzero(np.triu(correlated > 0.85, 1))
+    assert np.array_equal(pairs[0], first)
+    assert np.array_equal(pairs[1], second)
+    assert len(first) == 40 * 39 / 2

@@ -23,8 +23,9 @@ Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 RADIUS = 9  # of the first 64 bits; photographs brightened by a fifth differ in up to 9
 WHOLE_RADIUS = 48  # of all 256; brightened by a third: up to 42, unrelated images about 128
 _BANDS = (13, 13, 13, 13, 12)
-_COMPARE_ALL = 4096  # up to so many images, all pairs are compared, which misses none
+_COMPARE_ALL = 4096  # up to so many images all pairs are looked at
 _CORRELATED = 0.85  # gradients of near copies do so before brightness is taken out
+_MOST = 64  # frames of one camera all correlate: each is compared with so many, the most alike
 _MEDIAN_OF = 16384  # images, evenly spaced
 _ROWS = 4096  # images in work at once
 _PAIRS = 1 << 19  # pairs in work at once
@@ -80,12 +81,22 @@ def hash_pairs(hashes: NDArray[np.uint64]) -> Iterator[Pairs]:
 
 
 def _correlated_pairs(grey: NDArray[np.uint8]) -> Iterator[Pairs]:
-    directions = gradients(grey)
-    for start in range(0, len(grey), _ROWS // 4):
-        block = directions[start : start + _ROWS // 4] @ directions[start:].T
-        first, second = np.nonzero(block > _CORRELATED)
-        later = second > first
-        yield first[later] + start, second[later] + start
+    directions, number = gradients(grey), len(grey)
+    found: list[NDArray[np.int64]] = []
+    for start in range(0, number, _ROWS // 4):
+        block = directions[start : start + _ROWS // 4] @ directions.T
+        itself = np.arange(len(block))
+        block[itself, itself + start] = -1
+        alike = block > _CORRELATED
+        crowded = np.flatnonzero(alike.sum(axis=1) > _MOST)
+        if len(crowded):
+            least = np.partition(block[crowded], -_MOST, axis=1)[:, -_MOST, None]
+            alike[crowded] = block[crowded] >= least
+        first, second = np.nonzero(alike)
+        first += start
+        found.append(np.minimum(first, second) * number + np.maximum(first, second))
+    pairs = np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
+    yield pairs // max(1, number), pairs % max(1, number)
 
 
 def _hashes(grey: NDArray[np.uint8]) -> NDArray[np.uint64]:
