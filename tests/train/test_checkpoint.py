@@ -743,11 +743,12 @@ def test_a_scheduler_of_a_function_is_resumed(tmp_path: Path) -> None:
 
 
 def test_settings_may_be_numbers_of_numpys(tmp_path: Path) -> None:
+    least: Any = np.float32(0.5)
     numbers: dict[str, Any] = {
         "lr": np.float64(0.05),
         "clip_norm": np.float32(1.5),
         "seed": np.int64(3),
-        "callbacks": EarlyStopping(9, min_delta=np.float32(0.5)),
+        "callbacks": EarlyStopping(9, min_delta=least),
     }
     train(tmp_path, epochs=1, scheduler=None, **numbers)
     again = {**numbers, "lr": 0.05, "clip_norm": 1.5, "seed": 3}
