@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -482,3 +483,15 @@ def test_numbers_of_numpy_are_written(tmp_path: Path) -> None:
     classifier = Classifier(model, "abc", Preprocess(32, "RGB", (0.5,) * 3, (0.5,) * 3))
     classifier.save(tmp_path / "a.pt")
     assert Classifier.load(tmp_path / "a.pt", device="cpu").classes == ("a", "b", "c")
+
+
+def test_options_that_are_no_plain_values_need_a_builder(tmp_path: Path) -> None:
+    def build() -> nn.Module:
+        return from_torchvision("resnet18", 3, norm_layer=partial(nn.BatchNorm2d, eps=1e-3))
+
+    pixels = Preprocess(32, "RGB", (0.5,) * 3, (0.5,) * 3)
+    with pytest.raises(ModelError, match=r"resnet18 was made with.*norm_layer.*builder="):
+        Classifier(build(), "abc", pixels).save(tmp_path / "a.pt")
+    assert not (tmp_path / "a.pt").exists()
+    Classifier(build(), "abc", pixels, builder=build).save(tmp_path / "a.pt")
+    assert Classifier.load(tmp_path / "a.pt", device="cpu", builder=build).classes[2] == "c"

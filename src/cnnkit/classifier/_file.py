@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -47,6 +48,7 @@ def model_parts(
     if builder is not None:
         empty = _empty(builder)
     elif (spec := model_spec(model)) is not None:
+        _check_plain(*spec)
         empty = _listed(*spec)
     else:
         raise ModelError(
@@ -110,6 +112,21 @@ def _with_weights(saved: Mapping[str, Any], file: PathLike, empty: nn.Module | N
 
 def _listed(name: str, arguments: Mapping[str, Any]) -> nn.Module:
     return _empty(lambda: create_model(name, **arguments))
+
+
+def _check_plain(name: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse what a file of plain data cannot hold, before it is one that nobody can open.
+
+    Raises:
+        ModelError: One of torchvision's options is a function or a class, say.
+    """
+    try:
+        json.dumps(arguments)
+    except (TypeError, ValueError) as error:
+        raise ModelError(
+            f"{name} was made with {dict(arguments)}, of which a file cannot hold all ({error}): "
+            "give Classifier(…, builder=) the function that makes an empty one"
+        ) from error
 
 
 def _empty(builder: Builder) -> nn.Module:
