@@ -121,8 +121,7 @@ def _convolve(field: Field, args: Any, result: Any) -> Field | None:  # noqa: AR
     _, weight, _, stride, _, dilation, transposed = args[:7]
     if transposed or weight.dim() != 4:
         return None
-    reach = [d * (k - 1) + 1 for d, k in zip(_pair(dilation), weight.shape[2:], strict=True)]
-    return field.grow((reach[0], reach[1]), _pair(stride))
+    return field.grow(_reach(weight.shape[2:], dilation), _pair(stride))
 
 
 def _pool(field: Field, args: Any, result: Any) -> Field:  # noqa: ARG001
@@ -131,12 +130,10 @@ def _pool(field: Field, args: Any, result: Any) -> Field:  # noqa: ARG001
     return field.grow(kernel, stride)
 
 
-def _max_pool(field: Field, args: Any, result: Any) -> Field:
+def _max_pool(field: Field, args: Any, result: Any) -> Field:  # noqa: ARG001
     """Its windows may have gaps."""
-    dilation = _pair(args[4]) if len(args) > 4 else (1, 1)
-    reach = [d * (k - 1) + 1 for d, k in zip(dilation, _pair(args[1]), strict=True)]
-    stride = args[2] if len(args) > 2 and args[2] else args[1]
-    return _pool(field, (args[0], reach, stride), result)
+    kernel, stride = args[1], args[2] if len(args) > 2 and args[2] else args[1]
+    return field.grow(_reach(kernel, args[4] if len(args) > 4 else 1), _pair(stride))
 
 
 def _batch_norm(field: Field, args: Any, result: Any) -> Field:  # noqa: ARG001
@@ -174,6 +171,12 @@ def _reduce(field: Field, args: Any, result: Any) -> Field | None:  # noqa: ARG0
 
 def _softmax(field: Field, args: Any, result: Any) -> Field | None:
     return field if args[1] % result.dim() == 1 else None
+
+
+def _reach(kernel: Any, dilation: Any) -> tuple[int, int]:
+    """From the first to the last place of a window with gaps."""
+    (height, width), (down, across) = _pair(kernel), _pair(dilation)
+    return down * (height - 1) + 1, across * (width - 1) + 1
 
 
 def _pair(value: Any) -> tuple[int, int]:
