@@ -65,6 +65,7 @@ class Tally:
         self._weights: list[float | Tensor] = []
         rows = min(_ROWS_AT_ONCE, _LOGITS_AT_ONCE // max(1, num_classes))
         self._room = Room(max(1, rows))
+        self._fitting: tuple[torch.Size, torch.Size] | None = None  # of the batch before
         self._matrix: Tensor | None = None
         self._outside: Tensor | None = None
 
@@ -79,13 +80,10 @@ class Tally:
         Raises:
             DataError: The logits are of another number of classes, or not as many as the labels.
         """
-        shape = logits.shape
-        if labels.shape != shape[:1]:
-            same_number("logits", logits, labels)  # which says what is wrong
-        if (shape[-1] if len(shape) > 1 else 2) != self.num_classes:
-            raise DataError(
-                f"expected logits of {self.num_classes} classes, received {tuple(shape)}"
-            )
+        shapes = logits.shape, labels.shape
+        if shapes != self._fitting:
+            self._check_shapes(logits, labels)
+            self._fitting = shapes
         self._room.add(logits, labels, self._count)
 
     @property
@@ -138,6 +136,15 @@ class Tally:
             if part._matrix is not None and part._outside is not None:
                 both._put(part._matrix.to(device), part._outside.to(device))
         return both
+
+    def _check_shapes(self, logits: Tensor, labels: Tensor) -> None:
+        shape = logits.shape
+        if labels.shape != shape[:1]:
+            same_number("logits", logits, labels)  # which says what is wrong
+        if (shape[-1] if len(shape) > 1 else 2) != self.num_classes:
+            raise DataError(
+                f"expected logits of {self.num_classes} classes, received {tuple(shape)}"
+            )
 
     def _rule(self) -> tuple[int, float | None, int]:
         return self.num_classes, self.threshold, self.positive

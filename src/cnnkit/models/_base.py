@@ -194,8 +194,9 @@ class ImageClassificationBase(nn.Module):
         if self.binary:
             fits = len(given) == 1 and named == given
         else:
-            shares = named == given and labels.is_floating_point()
-            fits = len(given) == 2 and (named == given[:1] or shares)
+            fits = len(given) == 2 and (
+                named == given[:1] or (named == given and labels.is_floating_point())
+            )
         if fits:
             return
         received = f"received logits {tuple(given)} and labels {tuple(named)}"

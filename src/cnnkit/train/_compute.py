@@ -13,6 +13,7 @@ from torch.amp import GradScaler
 
 from cnnkit.device import Share
 from cnnkit.errors import ArgumentError
+from cnnkit.train._step import Step, Stepped
 from cnnkit.types import Batch
 
 __all__ = [
@@ -61,6 +62,17 @@ class Compute:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, _TYPES[self.precision])
+
+    def stepping(self, step: Step) -> Step:
+        """The step, with forward pass and loss in the precision."""
+        if self.precision == "fp32":
+            return step
+
+        def reduced(batch: Batch) -> Stepped:
+            with self.autocast():
+                return step(batch)
+
+        return reduced
 
     def batches(self, batches: Iterable[Batch]) -> Iterable[Batch]:
         """The batches with their images in the memory format."""

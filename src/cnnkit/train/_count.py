@@ -13,7 +13,7 @@ from cnnkit.distributed import gather
 from cnnkit.errors import DataError
 from cnnkit.metrics import Tally
 from cnnkit.models._base import evaluating
-from cnnkit.train._loss import check_outputs, guarded_loss, number_of_classes
+from cnnkit.train._loss import GuardedLoss, check_outputs, number_of_classes
 from cnnkit.types import Batch, LossFunction
 
 __all__ = ["count"]
@@ -38,6 +38,7 @@ def count(
     """
     tally: Tally | None = None
     num_classes = None if classes is None else len(classes)
+    guarded = GuardedLoss(loss)
     with evaluating(model):
         for batch in batches:
             if stands_in(batch):
@@ -48,7 +49,7 @@ def count(
             if tally is None:
                 number = number_of_classes(logits)
                 tally = Tally(number, threshold=threshold, positive=positive)
-            tally.add_loss(*guarded_loss(loss, logits, labels))
+            tally.add_loss(*guarded(logits, labels))
             tally.add_predictions(logits, labels)
             after_batch(logits, labels)
     tallies = [one for one in gather(tally) if one is not None]

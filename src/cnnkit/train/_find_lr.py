@@ -18,7 +18,7 @@ from cnnkit.distributed import all_reduce_sum
 from cnnkit.errors import ArgumentError, DataError, ModelError, TrainingError
 from cnnkit.train._compute import Compute, Precision, by_rule, resolve_precision
 from cnnkit.train._figures import TrainFigures
-from cnnkit.train._loop import Step, UnsoundLossError, make_step, train_epoch
+from cnnkit.train._loop import UnsoundLossError, train_epoch
 from cnnkit.train._loss import default_loss, module_of
 from cnnkit.train._lr_curve import LRCurve, ceiling, curve_of
 from cnnkit.train._meeting import as_device_loader
@@ -26,6 +26,7 @@ from cnnkit.train._optimizers import OptimizerChoice, make_optimizer
 from cnnkit.train._parallel import parallel
 from cnnkit.train._random import seeded
 from cnnkit.train._schedules import Schedule
+from cnnkit.train._step import Step, make_step
 from cnnkit.train._untouched import untouched
 from cnnkit.train._update import Updates
 from cnnkit.types import LossFunction
@@ -114,7 +115,8 @@ def find_lr(
             made, Schedule(), accumulate=accumulate, clip_norm=clip_norm, scaler=compute.scaler
         )
         loss_function = module_of(trial_loss or default_loss(trial), twin.device)
-        step = parallel(make_step(trial, loss_function, twin.classes), trial)
+        step = make_step(trial, loss_function, twin.classes)
+        step = parallel(compute.stepping(step), trial)
         lrs = [lowest * (highest / lowest) ** (i / (steps - 1)) for i in range(steps)]
         with (
             memory_kept(twin.device),
@@ -155,7 +157,6 @@ class _Trial:
                     compute.batches(loader.batches(epoch)),
                     self.updates,
                     self.figures,
-                    autocast=compute.autocast(),
                     after_batch=lambda: None,
                     after_step=self._after_step,
                 )

@@ -23,7 +23,7 @@ from cnnkit.train._compute import (
 )
 from cnnkit.train._history import History
 from cnnkit.train._lengths import steps_of
-from cnnkit.train._loop import make_step, overrides_validation
+from cnnkit.train._loop import overrides_validation
 from cnnkit.train._loss import default_loss, module_of
 from cnnkit.train._meeting import (
     as_device_loader,
@@ -38,6 +38,7 @@ from cnnkit.train._parts import OnCheckpointError, Parts
 from cnnkit.train._resume import check_same_run, to_go_on_from
 from cnnkit.train._run import Run
 from cnnkit.train._schedules import SchedulerChoice, make_schedule
+from cnnkit.train._step import make_step
 from cnnkit.train._tune import faster_format
 from cnnkit.train._untouched import untouched
 from cnnkit.train._update import Updates

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +15,13 @@ from cnnkit.errors import ModelError, TrainingError
 from cnnkit.models._base import evaluating, hook_overridden
 from cnnkit.train._count import count
 from cnnkit.train._figures import TrainFigures
-from cnnkit.train._loss import check_outputs, guarded_loss, may_weigh_nothing
+from cnnkit.train._step import Step
 from cnnkit.train._update import Updates
 from cnnkit.types import Batch, LossFunction
 
-__all__ = ["Step", "UnsoundLossError", "make_step", "train_epoch", "validate"]
+__all__ = ["UnsoundLossError", "overrides_validation", "train_epoch", "validate"]
 
 _VALIDATION = ("validation_step", "validation_epoch_end")
-
-#: A batch -> (loss, logits, what the loss was divided by); logits None where a hook keeps them.
-Step: TypeAlias = "Callable[[Batch], tuple[Tensor, Tensor | None, float | Tensor]]"
 
 
 class UnsoundLossError(TrainingError):
@@ -42,7 +38,6 @@ def train_epoch(
     updates: Updates,
     figures: TrainFigures,
     *,
-    autocast: AbstractContextManager[Any],
     after_batch: Callable[[], object],
     after_step: Callable[[], bool],
 ) -> bool:
@@ -56,7 +51,6 @@ def train_epoch(
         batches: On the device.
         updates: What makes optimiser steps of losses.
         figures: Of this epoch.
-        autocast: The context of forward pass and loss.
         after_batch: Called after each batch.
         after_step: Called after each optimiser step; True ends the epoch there.
 
@@ -68,11 +62,10 @@ def train_epoch(
     """
     several = world_size() > 1
     for batch in batches:
-        with autocast:
-            loss, logits, weight = step(batch)
+        loss, logits, weight = step(batch)
         value, weight = _read(loss), _read(weight)
-        other = stands_in(batch)
-        if other or (isinstance(weight, (int, float)) and weight == 0):
+        other = several and stands_in(batch)
+        if other or (not isinstance(weight, Tensor) and weight == 0):
             # The samples of another process, or such that nothing is left of it: 0 / 0.
             value, weight, loss = 0.0, 0 * weight, 0 * (loss if logits is None else logits).sum()
         if other:
@@ -91,35 +84,6 @@ def train_epoch(
 def _first_of(own: float | Tensor | None) -> float:
     """The loss that is no number, of the first process that has one."""
     return float(next(one for one in gather(own) if one is not None))
-
-
-def make_step(model: nn.Module, loss: LossFunction, classes: tuple[str, ...] | None) -> Step:
-    """How a batch becomes a loss: the model's own `training_step`, or forward and `loss`."""
-    num_classes = None if classes is None else len(classes)
-    careful = may_weigh_nothing(loss)
-
-    def step(batch: Batch) -> tuple[Tensor, Tensor | None, float | Tensor]:
-        images, labels = batch
-        logits = model(images)
-        check_outputs(logits, labels, num_classes)
-        value, weight = guarded_loss(loss, logits, labels)
-        if careful and isinstance(weight, Tensor):
-            weight = weight.item()  # waits for an accelerator: a batch that weighs 0 is left out
-        return value, logits, weight
-
-    def own_step(batch: Batch) -> tuple[Tensor, Tensor | None, float | Tensor]:
-        result: Any = model.training_step(batch)  # type: ignore[operator]
-        value, logits = result if isinstance(result, tuple) else (result, None)
-        if not isinstance(value, Tensor) or value.ndim != 0:
-            raise ModelError(
-                "training_step must return the loss as a scalar tensor, or (loss, logits), "
-                f"received {type(value).__name__} of shape {tuple(getattr(value, 'shape', ()))}"
-            )
-        if logits is not None:
-            check_outputs(logits, batch[1], num_classes)
-        return value, logits, len(batch[1])
-
-    return own_step if hook_overridden(model, "training_step") else step
 
 
 def overrides_validation(model: nn.Module) -> bool:
@@ -181,4 +145,4 @@ def _read(value: float | Tensor) -> float | Tensor:
     """
     if not isinstance(value, Tensor):
         return value
-    return value.item() if value.device.type == "cpu" else value.detach()
+    return value.item() if value.is_cpu else value.detach()

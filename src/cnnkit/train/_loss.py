@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from cnnkit.errors import ArgumentError, DataError, ModelError
 from cnnkit.types import LossFunction
 
-__all__ = ["check_outputs", "denominator", "guarded_loss", "may_weigh_nothing"]
+__all__ = ["GuardedLoss", "check_outputs", "denominator", "may_weigh_nothing"]
 
 
+_WEIGHING = (nn.CrossEntropyLoss, nn.NLLLoss)  # what they divide by may be other than N
 _REDUCED = (torch.bfloat16, torch.float16)
 
 
@@ -19,17 +20,8 @@ def denominator(loss: LossFunction | None, labels: Tensor) -> float | Tensor:
 
     The mean of a whole data set is the sum of (batch mean x denominator) over the sum of the
     denominators, for short batches too.
-
-    Raises:
-        ArgumentError: The loss does not return a mean.
     """
-    reduction = getattr(loss, "reduction", "mean")
-    if reduction != "mean":
-        raise ArgumentError(
-            f"the loss must return the mean of a batch, received reduction={reduction!r}: "
-            'make it with reduction="mean"'
-        )
-    if not isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)):
+    if not isinstance(loss, _WEIGHING):
         return labels.shape[0]  # len() of a tensor costs ten times as much
     counts: Tensor | None = None if loss.ignore_index < 0 else labels != loss.ignore_index
     if loss.weight is not None:
@@ -40,33 +32,47 @@ def denominator(loss: LossFunction | None, labels: Tensor) -> float | Tensor:
 
 def may_weigh_nothing(loss: LossFunction) -> bool:
     """Whether the loss may leave out all samples of a batch, whose mean is then 0 / 0."""
-    if not isinstance(loss, (nn.CrossEntropyLoss, nn.NLLLoss)):
+    if not isinstance(loss, _WEIGHING):
         return False
     return loss.ignore_index >= 0 or (loss.weight is not None and bool((loss.weight == 0).any()))
 
 
-def guarded_loss(
-    loss: LossFunction, logits: Tensor, labels: Tensor
-) -> tuple[Tensor, float | Tensor]:
-    """Call the loss and return it with its denominator.
+class GuardedLoss:
+    """Calls a loss, and returns it with its denominator.
 
     Raises:
-        DataError: A label is outside the classes; the message says which.
+        ArgumentError: The loss does not return a mean.
+        DataError: When it is called: a label is outside the classes; the message says which.
     """
-    if logits.dtype in _REDUCED:
-        logits = logits.float()  # a loss in half precision would be exact to three digits
-    given = labels.to(logits.dtype) if isinstance(loss, nn.BCEWithLogitsLoss) else labels
-    try:
-        return loss(logits, given), denominator(loss, labels)
-    except IndexError as error:
-        lowest, highest = int(labels.min()), int(labels.max())
-        number = number_of_classes(logits)
-        if lowest >= 0 and highest < number:
-            raise  # the loss's own
-        raise DataError(
-            f"labels {lowest} to {highest} do not fit a model with {number} outputs: "
-            f"labels go from 0 to {number - 1}"
-        ) from error
+
+    def __init__(self, loss: LossFunction) -> None:
+        reduction = getattr(loss, "reduction", "mean")
+        if reduction != "mean":
+            raise ArgumentError(
+                f"the loss must return the mean of a batch, received reduction={reduction!r}: "
+                'make it with reduction="mean"'
+            )
+        self.loss = loss
+        self._takes_floats = isinstance(loss, nn.BCEWithLogitsLoss)
+        self._weighs = isinstance(loss, _WEIGHING)
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, float | Tensor]:
+        if logits.dtype in _REDUCED:
+            logits = logits.float()  # a loss in half precision would be exact to three digits
+        given = labels.to(logits.dtype) if self._takes_floats else labels
+        try:
+            # What most losses divide by takes no call, in each step, to say.
+            weight = denominator(self.loss, labels) if self._weighs else labels.shape[0]
+            return self.loss(logits, given), weight
+        except IndexError as error:
+            lowest, highest = int(labels.min()), int(labels.max())
+            number = number_of_classes(logits)
+            if lowest >= 0 and highest < number:
+                raise  # the loss's own
+            raise DataError(
+                f"labels {lowest} to {highest} do not fit a model with {number} outputs: "
+                f"labels go from 0 to {number - 1}"
+            ) from error
 
 
 def check_outputs(logits: object, labels: Tensor, num_classes: int | None) -> None:

@@ -10,26 +10,31 @@ from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 
 from cnnkit.errors import ArgumentError
 
-__all__ = ["OptimizerChoice", "OptimizerName", "make_optimizer", "state_for"]
+__all__ = ["HOW_COMPUTED", "OptimizerChoice", "OptimizerName", "make_optimizer", "state_for"]
 
 OptimizerName = Literal["sgd", "momentum", "adam", "adamw", "rmsprop"]
 #: A name, an instance, or anything called as ``(parameters, lr=lr)``, such as a class.
 OptimizerChoice: TypeAlias = "OptimizerName | Optimizer | Callable[..., Optimizer]"
+#: Options of an optimiser that change how a step is computed, and the last bits of it at most.
+HOW_COMPUTED = ("fused", "foreach")
 
 
 class _Known(NamedTuple):
     make: Callable[..., Optimizer]
     lr: float
     options: dict[str, Any]
-    fused: bool  # whether on the CPU one pass over each tensor is faster than one an operation
+    on_cpu: dict[str, bool]
 
 
+# One pass over each tensor is faster on the CPU than one an operation. Plain SGD is one operation,
+# and torch has no such step of RMSprop: told what it would take anyway, it does not look each time.
+_FUSED, _ONE_BY_ONE = {"fused": True}, {"foreach": False}
 _KNOWN: dict[str, _Known] = {
-    "sgd": _Known(SGD, 0.01, {}, fused=False),
-    "momentum": _Known(SGD, 0.01, {"momentum": 0.9, "nesterov": True}, fused=True),
-    "adam": _Known(Adam, 0.001, {}, fused=True),
-    "adamw": _Known(AdamW, 0.001, {}, fused=True),
-    "rmsprop": _Known(RMSprop, 0.001, {}, fused=False),  # torch has none
+    "sgd": _Known(SGD, 0.01, {}, _ONE_BY_ONE),
+    "momentum": _Known(SGD, 0.01, {"momentum": 0.9, "nesterov": True}, _FUSED),
+    "adam": _Known(Adam, 0.001, {}, _FUSED),
+    "adamw": _Known(AdamW, 0.001, {}, _FUSED),
+    "rmsprop": _Known(RMSprop, 0.001, {}, _ONE_BY_ONE),
 }
 assert set(_KNOWN) == set(get_args(OptimizerName))
 
@@ -62,9 +67,7 @@ def make_optimizer(choice: OptimizerChoice, model: nn.Module, lr: float | None) 
                 f"received {choice!r}"
             )
         known = _KNOWN[choice]
-        options = dict(known.options)
-        if known.fused and _can_be_fused(parameters):
-            options["fused"] = True
+        options = known.options | (known.on_cpu if _on_cpu(parameters) else {})
         return known.make(parameters, lr=known.lr if lr is None else lr, **options)
     if not callable(choice):
         raise ArgumentError(
@@ -81,9 +84,9 @@ def make_optimizer(choice: OptimizerChoice, model: nn.Module, lr: float | None) 
 
 
 def state_for(optimizer: Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
-    """What another optimiser had saved, for this one, which is fused or not as it was made.
+    """What another optimiser had saved, for this one, which computes as it was made to.
 
-    That is a matter of the device, and changes the last bits at most.
+    That is a matter of the device.
 
     Raises:
         ArgumentError: It had other groups of parameters.
@@ -100,11 +103,11 @@ def state_for(optimizer: Optimizer, saved: dict[str, Any]) -> dict[str, Any]:
     return {
         **saved,
         "param_groups": [
-            {**old, "fused": own["fused"]} if "fused" in own else old for old, own in groups
+            old | {name: own[name] for name in HOW_COMPUTED if name in own} for old, own in groups
         ],
     }
 
 
-def _can_be_fused(parameters: list[nn.Parameter]) -> bool:
+def _on_cpu(parameters: list[nn.Parameter]) -> bool:
     """On an accelerator torch's own choice is as fast, and float16 is scaled by whoever steps."""
     return all(p.device.type == "cpu" and p.is_floating_point() for p in parameters)

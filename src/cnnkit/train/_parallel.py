@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cnnkit.distributed import same_on_all, together, world_size
 from cnnkit.errors import ArgumentError
-from cnnkit.train._loop import Step
+from cnnkit.train._step import Step, Stepped
 from cnnkit.types import Batch
 
 __all__ = ["parallel", "same_weights", "with_sync_batchnorm"]
@@ -25,7 +25,7 @@ class _Stepper(nn.Module):
         self.model = model
         self._step = step
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None, float | Tensor]:
+    def forward(self, batch: Batch) -> Stepped:
         return self._step(batch)
 
 
@@ -45,9 +45,9 @@ def parallel(step: Step, model: nn.Module) -> Step:
         # The first step shows which parameters are not used, instead of failing because of them.
         wrapped = DistributedDataParallel(_Stepper(model, step), static_graph=True)
 
-    def together_step(batch: Batch) -> tuple[Tensor, Tensor | None, float | Tensor]:
+    def together_step(batch: Batch) -> Stepped:
         with together():
-            found: tuple[Tensor, Tensor | None, float | Tensor] = wrapped(batch)
+            found: Stepped = wrapped(batch)
         return found
 
     return together_step

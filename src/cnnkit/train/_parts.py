@@ -12,8 +12,8 @@ from cnnkit.train._callbacks import Callbacks
 from cnnkit.train._checkpoint import CheckpointFolder
 from cnnkit.train._compute import Compute
 from cnnkit.train._figures import TrainFigures
-from cnnkit.train._loop import Step
 from cnnkit.train._schedules import Schedule
+from cnnkit.train._step import Step
 from cnnkit.train._update import Updates
 from cnnkit.types import LossFunction
 

@@ -66,7 +66,8 @@ class Run:
         self.epoch: Epoch | None = None  # None between two epochs
         self.cut: StopReason | None = None  # an interrupt that every process knows of
         self.saved_at = 0
-        self._several = world_size() > 1  # asked once: it is needed after each step
+        self._several = world_size() > 1  # asked once: both are needed after each step
+        self._waits = self.device.type != "cpu"
         self._validating = False
         self._in_mid_step = False  # nothing may be written then
         self._generators: list[Any] = []  # that loaders and transforms bring; only checkpoints ask
@@ -89,7 +90,7 @@ class Run:
             try:
                 if saved is not None:
                     take_over(self, saved)
-                self.step = parallel(parts.step, parts.model)
+                self.step = parallel(parts.compute.stepping(parts.step), parts.model)
                 parts.callbacks.fit_start(state)
                 if saved is not None:  # and nothing of what came before is to be seen
                     self.put_back(saved["random"][rank()])
@@ -132,7 +133,6 @@ class Run:
                 parts.compute.batches(self._batches(epoch)),
                 parts.updates,
                 epoch.figures,
-                autocast=parts.compute.autocast(),
                 after_batch=lambda: self._after_batch(bar),
                 after_step=self._after_step,
             )
@@ -141,10 +141,8 @@ class Run:
         bad = [one for one in gather(epoch.figures.first_unsound()) if one is not None]
         if bad:
             value, batch = min(bad, key=lambda one: one[1])
-            on_cpu = self.device.type == "cpu"
-            self._unsound(
-                "loss", value, batch, state.lr if on_cpu else epoch.rates[batch - 1 - start]
-            )
+            rate = epoch.rates[batch - 1 - start] if self._waits else state.lr
+            self._unsound("loss", value, batch, rate)
         elif whole and any_of_us(not weights_are_numbers(parts.model)):
             self._unsound("weights", math.nan, state.batch, state.lr)
         elif whole:
@@ -165,12 +163,13 @@ class Run:
         return batches
 
     def _after_batch(self, bar: Bar) -> None:
-        self.state.batch += 1
+        state = self.state
+        state.batch += 1
         bar.update()
-        if self.device.type != "cpu" and self.epoch is not None:
+        if self._waits and self.epoch is not None:
             # Whether the losses are numbers is seen at the epoch's end, when a schedule has moved.
-            self.epoch.rates.append(self.state.lr)
-        if self.state.step == 0 and self.state.batch == 1 and self.epoch is not None:
+            self.epoch.rates.append(state.lr)
+        if state.step == 0 and state.batch == 1 and self.epoch is not None:
             figures = self.epoch.figures
             self.watch.first_batch(
                 self.parts.model, self.parts.loss, figures.first_loss, figures.last
@@ -181,7 +180,7 @@ class Run:
         state, parts = self.state, self.parts
         state.step += 1
         parts.callbacks.step_end(state)
-        if self._asked_to_stop():
+        if (self._several or self.interrupt.reason is not None) and self._asked_to_stop():
             return True
         if parts.checkpoint_every and state.step - self.saved_at >= parts.checkpoint_every:
             self._save()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cnnkit.device import DeviceDataLoader
+from cnnkit.train._optimizers import HOW_COMPUTED
 from cnnkit.train._schedules import Schedule
 
 __all__ = [
@@ -46,7 +47,7 @@ def of_optimizer(optimizer: Optimizer, schedule: Schedule) -> dict[str, Any]:
     for number, group in enumerate(optimizer.param_groups):
         which = f"of group {number} " if number else ""
         for name, value in group.items():
-            if name != "fused":  # which is how it is computed, and in `environment`
+            if name not in HOW_COMPUTED:  # `environment` says whether it is fused
                 known = len(value) if name == "params" else plain(value)
                 settings[f"optimizer {which}{name}"] = known
     scheduler = schedule.scheduler

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from cnnkit.train._compute import Compute, too_slow_to_try
-from cnnkit.train._loop import Step
+from cnnkit.train._step import Step
 from cnnkit.types import Batch
 
 __all__ = ["faster_format"]
@@ -54,15 +54,15 @@ def faster_format(
             for name, seconds in taken.items():
                 compute = Compute(device, precision=precision, memory_format=name)
                 with compute.applied(trial):
-                    seconds.append(_timed(step, next(iter(compute.batches([batch]))), compute))
+                    one = next(iter(compute.batches([batch])))
+                    seconds.append(_timed(step, one, compute))
                 trial.zero_grad()  # of the other format they would be in the way
     return min(taken, key=lambda name: statistics.median(taken[name][1:]))
 
 
 def _timed(step: Step, batch: Batch, compute: Compute) -> float:
     started = time.perf_counter()
-    with compute.autocast():
-        loss = step(batch)[0]
+    loss = compute.stepping(step)(batch)[0]
     loss.backward()
     loss.item()  # waits for an accelerator
     return time.perf_counter() - started

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import Tensor, nn
 from torch.amp import GradScaler
@@ -53,8 +51,9 @@ class Updates:
 
     def clear(self) -> None:
         """Forget all gradients."""
-        for parameter in self.parameters:
-            parameter.grad = None
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
         self.pending = 0
 
     def add(self, loss: Tensor, weight: float | Tensor) -> bool:
@@ -71,7 +70,10 @@ class Updates:
             loss = loss * (self.processes * weight / (self._first * self.accumulate))
         if self.scaler is not None:
             loss = self.scaler.scale(loss)
-        with together() if self.processes > 1 else nullcontext():
+        if self.processes > 1:
+            with together():
+                loss.backward()
+        else:
             loss.backward()
         self.pending += 1
         return self.pending == self.accumulate and self.finish()

@@ -13,7 +13,7 @@ from torch.utils.data import Subset
 
 from cnnkit.models._base import evaluating
 from cnnkit.train._history import History
-from cnnkit.train._loss import guarded_loss
+from cnnkit.train._loss import GuardedLoss
 from cnnkit.train._state import TrainState
 from cnnkit.train._warn import warn
 from cnnkit.types import LossFunction
@@ -231,7 +231,7 @@ def _are_shares(outputs: Tensor) -> bool:
 def _takes_softmax(loss: LossFunction, logits: Tensor, labels: Tensor) -> bool:
     """Whether the loss is blind to what is added to all logits, as it is after a softmax."""
     try:
-        one, other = (guarded_loss(loss, given, labels)[0] for given in (logits, logits + 1))
+        one, other = (GuardedLoss(loss)(given, labels)[0] for given in (logits, logits + 1))
     except Exception:  # one that takes probabilities may refuse others
         return False
     return torch.allclose(one, other, rtol=1e-4)
