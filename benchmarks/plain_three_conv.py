@@ -8,6 +8,10 @@ seed and number of epochs, but plain PyTorch and torchvision transforms, image b
 cnnkit but the reading of the files. What the article gets wrong and does not matter for the weights
 is put right (losses are divided by the images that they are sums of); `--solution` transforms the
 validation images as it does the training images, as the course's solution has it.
+
+With `--start-of-fit` the chance is the example's: its split, its initial weights, its batches as
+they are augmented, and its draws of the dropout, in the same memory format. What is left to differ
+is the loop.
 """
 
 import argparse
@@ -24,10 +28,12 @@ from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
 from torchvision import transforms
 
+from cnnkit import data, models
 from cnnkit.data import ArrayDataset
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 import cifar  # the examples' reader of CIFAR-10
+import cifar10_three_conv as example
 
 Loader = DataLoader[Any]
 
@@ -65,7 +71,7 @@ class Net(nn.Module):
         """Logits (N, 10)."""
         for conv in (self.conv1, self.conv2, self.conv3):
             x = self.pool(F.relu(conv(x)))
-        x = F.relu(self.fc1(self.dropout(x.view(-1, 64 * 4 * 4))))
+        x = F.relu(self.fc1(self.dropout(x.flatten(1))))
         out: Tensor = self.fc2(self.dropout(x))
         return out
 
@@ -120,6 +126,20 @@ def fit(
     return rows
 
 
+def start_of_fit(
+    model: Net, recipe: dict[str, Any], whole: ArrayDataset, test: ArrayDataset, args: Any
+) -> list[Any]:
+    """Give the model the example's weights; the example's loaders, for train, val and test."""
+    split = data.train_val_split(whole, val=0.2, seed=args.seed)
+    options: dict[str, Any] = {"device": args.device, "preprocess": example.HALF, "seed": args.seed}
+    loaders = data.make_loaders(split, 20, augment=recipe["augment"], **options)
+    torch.manual_seed(args.seed)
+    model.load_state_dict(models.ThreeConvCIFAR(10, **recipe["model"]).state_dict())
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    torch.manual_seed(args.seed)  # of the dropout
+    return [loaders.train, loaders.val, data.make_loader(test, 500, **options)]
+
+
 def main() -> None:
     """Train, test, and write the figures."""
     parser = argparse.ArgumentParser(description="The article's loop, three convolutional layers.")
@@ -128,6 +148,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="default: 24, with --solution 30")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start-of-fit", action="store_true", help="the example's chance")
     parser.add_argument("--out", type=Path, default=Path("out/plain_three_conv"))
     args = parser.parse_args()
     device = torch.device(args.device)
@@ -144,6 +165,9 @@ def main() -> None:
     test_loader: Loader = DataLoader(Images(test, transforms.Compose(common)), 20)
     model = Net(500, 0.25) if args.solution else Net(200, 0.2)
     model.to(device)
+    if args.start_of_fit:
+        recipe = example.SOLUTION if args.solution else example.ARTICLE
+        train_loader, val_loader, test_loader = start_of_fit(model, recipe, whole, test, args)
     settings: dict[str, Any] = {"lr": 0.01} if args.solution else {"lr": 0.001, "momentum": 0.9}
     optimizer = optim.SGD(model.parameters(), **settings)
     rows = fit(model, optimizer, train_loader, val_loader, epochs, device)
