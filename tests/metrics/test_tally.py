@@ -165,6 +165,22 @@ def test_labels_of_another_length_are_refused_at_once(shape: tuple[int, ...]) ->
         Tally(2).add_predictions(torch.zeros(3, 2), torch.zeros(shape, dtype=torch.int64))
 
 
+@pytest.mark.parametrize(
+    ("logits", "labels"), [((2, 2), (3,)), ((3, 2), (2,)), ((3, 3), (3,)), ((1, 2), (3,))]
+)
+def test_a_later_batch_that_does_not_fit_is_refused_too(
+    logits: tuple[int, ...], labels: tuple[int, ...]
+) -> None:
+    tally = Tally(2)
+    for _ in range(2):
+        tally.add_predictions(torch.zeros(3, 2), torch.zeros(3, dtype=torch.int64))
+    for _ in range(2):
+        with pytest.raises(DataError):
+            tally.add_predictions(torch.zeros(logits), torch.zeros(labels, dtype=torch.int64))
+    tally.add_predictions(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64))
+    assert int(tally.totals().matrix.sum()) == 7
+
+
 def test_adding_leaves_both_as_they_were() -> None:
     one, other = Tally(2), Tally(2)
     for tally, label in ((one, 0), (other, 1)):

@@ -102,27 +102,29 @@ def the_losses_of_an_epoch_keep_no_graph(device: str) -> None:
 
 
 def an_optimiser_by_name_is_computed_as_its_device_does(device: str) -> None:
-    """On the CPU fused; where the checkpoint came from another device as well."""
-    with tempfile.TemporaryDirectory() as folder:
-        for where, epochs, fused in (("cpu", 1, True), (device, 2, None), ("cpu", 3, True)):
-            seen = See()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", CnnkitWarning)  # the device is another
-                fit(
-                    network(), loaders(device=where).train, epochs=epochs, optimizer="adam",
-                    checkpoint_dir=folder, resume="auto", callbacks=seen, progress=False,
-                )  # fmt: skip
-            assert seen.fused == [fused] * 2, (where, seen.fused)
+    """On the CPU fused, or one by one; where the checkpoint came from elsewhere as well."""
+    for name, option, on_cpu in (("adam", "fused", True), ("sgd", "foreach", False)):
+        with tempfile.TemporaryDirectory() as folder:
+            for where, epochs, found in (("cpu", 1, on_cpu), (device, 2, None), ("cpu", 3, on_cpu)):
+                seen = See(option)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", CnnkitWarning)  # the device is another
+                    fit(
+                        network(), loaders(device=where).train, epochs=epochs, optimizer=name,
+                        checkpoint_dir=folder, resume="auto", callbacks=seen, progress=False,
+                    )  # fmt: skip
+                assert seen.found == [found] * 2, (name, where, seen.found)
 
 
 class See(Callback):
-    """Whether the optimiser was fused, at the beginning and after an epoch."""
+    """An option of the optimiser, at the beginning and after an epoch."""
 
-    def __init__(self) -> None:
-        self.fused: list[bool | None] = []
+    def __init__(self, option: str) -> None:
+        self.option = option
+        self.found: list[bool | None] = []
 
     def on_epoch_start(self, state: TrainState) -> None:
-        self.fused.append(state.optimizer.param_groups[0]["fused"])
+        self.found.append(state.optimizer.param_groups[0][self.option])
 
     def on_epoch_end(self, state: TrainState) -> None:
         self.on_epoch_start(state)

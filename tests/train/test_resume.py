@@ -198,6 +198,18 @@ def test_an_optimiser_that_was_not_fused_goes_on_with_a_warning(tmp_path: Path) 
         train(tmp_path, data=loaders(), optimizer="adam", epochs=2, scheduler=None, resume=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "make"), [("sgd", torch.optim.SGD), ("rmsprop", torch.optim.RMSprop)]
+)
+def test_by_name_or_by_class_goes_on_alike(tmp_path: Path, name: Any, make: Any) -> None:
+    """A name says torch how to compute, which is no setting of the run."""
+    options: dict[str, Any] = {"lr": 0.01, "scheduler": None}
+    expected = train(data=loaders(), optimizer=name, epochs=2, **options)
+    train(tmp_path, data=loaders(), optimizer=make, epochs=1, **options)
+    resumed = train(tmp_path, data=loaders(), optimizer=name, epochs=2, resume=True, **options)
+    assert resumed.same(expected)
+
+
 def test_from_the_last_checkpoint_where_the_newest_step_was_not_written(tmp_path: Path) -> None:
     expected = train(data=loaders(), callbacks=CutAt(None))
     assert cut_and_resumed(tmp_path / "a", loaders, 6, 12, checkpoint_every=4).same(expected)
