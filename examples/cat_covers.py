@@ -41,13 +41,13 @@ def options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("out/cat_covers"))
     parser.add_argument("--quick", action="store_true", help="30 drawings, 2 folds, 1 epoch")
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     if args.quick:
         args.data = drawn.write(args.out / "drawings", {"cat": 15, "other": 15})
         args.size, args.folds, args.epochs = 116, 2, 1
         warnings.simplefilter("ignore", CnnkitWarning)  # so little teaches nothing
     elif not args.data:
         parser.error("--data FOLDER says where the photographs are; --quick draws some")
-    args.out.mkdir(parents=True, exist_ok=True)
     return args
 
 

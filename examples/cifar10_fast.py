@@ -46,9 +46,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/cifar10_fast"))
     parser.add_argument("--quick", action="store_true", help="on images made here, 2 epochs")
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     recipe = WIDE if args.wide else SMALL
-    epochs = args.epochs or (2 if args.quick else recipe["epochs"])
+    epochs = (2 if args.quick else recipe["epochs"]) if args.epochs is None else args.epochs
     if args.quick:
         whole, test = made.parts((3, 16, 16), cifar.CLASSES, train=1000, test=200)
     else:
@@ -83,7 +84,6 @@ def main() -> None:
     report = train.evaluate(model, test_loader)
     print(report)
 
-    args.out.mkdir(parents=True, exist_ok=True)
     plot.history(history).savefig(args.out / "history.png", dpi=150)
     plot.confusion_matrix(report).savefig(args.out / "confusion_matrix.png", dpi=150)
     plot.mistakes(report, test).savefig(args.out / "mistakes.png", dpi=150)

@@ -39,9 +39,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/cifar10_six_conv"))
     parser.add_argument("--quick", action="store_true", help="on images made here, 2 epochs")
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     better = args.regularised
-    epochs = args.epochs or (2 if args.quick else 30 if better else 10)
+    epochs = (2 if args.quick else 30 if better else 10) if args.epochs is None else args.epochs
     if args.quick:
         whole, test = made.parts((3, 16, 16), cifar.CLASSES, train=800, test=200)
     else:
@@ -81,10 +82,9 @@ def main() -> None:
     one = classifier.predict(image)
     order = [report.classes[n] for n in report.recall.argsort(descending=True).tolist()]
     print(report)
-    print(f"test image 0 shows a {report.classes[label]}: {one.label} ({one.probability:.0%})")
+    print(f"test image 0 is of {report.classes[label]}: {one.label} ({one.probability:.0%})")
     print(f"best classes: {', '.join(order[:3])}; worst: {', '.join(order[-3:])}")
 
-    args.out.mkdir(parents=True, exist_ok=True)
     pictures = {
         "batch": plot.batch(loaders.train),
         "history": plot.history(history),

@@ -49,14 +49,16 @@ def weaknesses(report: metrics.Report, history: train.History) -> list[str]:
     order = report.recall.argsort().tolist()
     classes = [f"{report.classes[n]} {report.recall[n]:.0%}" for n in order]
     pairs = [f"{c.true} for {c.predicted} {c.count}x" for c in report.most_confused[:4]]
+    pairs = pairs or ["nothing"]
     best = history.best or history.rows[-1]
     overfits = best["train_acc"] - best["val_acc"] > 0.03
     advice = "augmentation or dropout" if overfits else "more epochs or a larger network"
+    advice = "which asks for " + advice if best["val_acc"] < 1 else "and nothing is left to learn"
     return [
         f"weakest: {', '.join(classes[:3])}; strongest: {', '.join(classes[:-4:-1])}",
         f"confused most often: {', '.join(pairs)}",
         f"epoch {best['epoch']:.0f}: {best['train_acc']:.1%} right in training, "
-        f"{best['val_acc']:.1%} in validation, which asks for {advice}",
+        f"{best['val_acc']:.1%} in validation, {advice}",
     ]
 
 
@@ -71,9 +73,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/cifar10_three_conv"))
     parser.add_argument("--quick", action="store_true", help="on images made here, 2 epochs")
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     recipe = SOLUTION if args.solution else ARTICLE
-    epochs = args.epochs or (2 if args.quick else recipe["epochs"])
+    epochs = (2 if args.quick else recipe["epochs"]) if args.epochs is None else args.epochs
     whole, test = made.parts((3, 32, 32), cifar.CLASSES) if args.quick else cifar.load(args.data)
     split = data.train_val_split(whole, val=0.2, seed=args.seed)
     options: dict[str, Any] = {"preprocess": HALF, "device": args.device, "seed": args.seed}
@@ -89,7 +92,6 @@ def main() -> None:
     answers = weaknesses(report, history)
     print(report.accuracy_lines(), *answers, sep="\n")
 
-    args.out.mkdir(parents=True, exist_ok=True)
     pictures = {
         "channels": plot.channels(test[0][0]),
         "pixels": plot.pixels(test[0][0], channel="red"),

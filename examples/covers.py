@@ -1,5 +1,6 @@
 """What the cat detector was for: a folder of covers, sorted, those with a cat first."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -13,8 +14,11 @@ def sort_out(classifier: Classifier, test: data.ImageFolder, cat: str, out: Path
     for number, path in enumerate(test.paths):
         shutil.copy(path, out / "covers" / f"{number:04}{Path(path).suffix}")
     found = classifier.predict_folder(out / "covers")
-    found.to_csv(out / "covers.csv")
-    cats = [row for row in found if row.label == cat]  # over 50 %
+    # Sorted by class, in the order of their names: here by how sure it is that there is a cat.
+    chances = {row.path: abs((row.label != cat) - row.probability) for row in found}
+    rows = tuple(sorted(found, key=lambda row: -chances[row.path]))
+    dataclasses.replace(found, rows=rows).to_csv(out / "covers.csv")
+    cats = [row for row in rows if row.label == cat]  # over 50 %
     names = [f"{place}. {row.probability:.0%}" for place, row in enumerate(cats[:24], start=1)]
     if cats:
         shown = data.ImageFolder.from_files([r.path for r in cats[:24]], names, image_size=120)

@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/custom_loop"))
     parser.add_argument("--quick", action="store_true", help="3 epochs")
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     epochs = 3 if args.quick else args.epochs
 
     if args.data:
@@ -85,7 +86,6 @@ def main() -> None:
         totals = run_epoch(model, loaders.test).totals()
     report = metrics.Report(totals.matrix, digits.classes, totals.loss)
     print(report)
-    args.out.mkdir(parents=True, exist_ok=True)
     Classifier.from_loader(model, loaders.test, report=report).save(args.out / "digits.pt")
 
     # `fit` by itself takes a fused Adam and a faster memory format: neither adds up in this order.

@@ -77,6 +77,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/custom_model"))
     parser.add_argument("--quick", action="store_true", help="3 epochs")
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
 
     if args.data:
         digits = data.ImageFolder(args.data, image_size=8, mode="L").to_array()
@@ -101,7 +102,6 @@ def main() -> None:
     )
     report = train.evaluate(model, loaders.test)
     print(report)
-    args.out.mkdir(parents=True, exist_ok=True)
     plot.history(history).savefig(args.out / "history.png", dpi=150)
     Classifier.from_loader(model, loaders.test, report=report).save(args.out / "digits.pt")
     print(Classifier.load(args.out / "digits.pt").predict(digits.images[0]))

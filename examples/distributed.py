@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/distributed"))
     parser.add_argument("--quick", action="store_true", help="two epochs")
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     ds = data.ImageFolder(args.data, image_size=args.size) if args.data else digits()
     split = data.train_val_split(ds, val=0.15, test=0.15, seed=args.seed)
     loaders = data.make_loaders(split, 32, device=args.device, seed=args.seed)
@@ -44,7 +45,6 @@ def main() -> None:
     report = train.evaluate(model, loaders.test)
     if distributed.is_main():
         print(report)
-        args.out.mkdir(parents=True, exist_ok=True)
         Classifier.from_loader(model, loaders.test, report=report).save(args.out / "digits.pt")
         result = {"accuracy": report.accuracy, "processes": distributed.world_size()}
         (args.out / "result.json").write_text(json.dumps(result, indent=2))

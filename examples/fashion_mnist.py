@@ -36,8 +36,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/fashion_mnist"))
     parser.add_argument("--quick", action="store_true", help="on images made here, 2 epochs")
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    epochs = args.epochs or (2 if args.quick else 6)
+    epochs = (2 if args.quick else 6) if args.epochs is None else args.epochs
     if args.quick:
         whole, test = made.parts((1, 28, 28), idx.FASHION)
     else:
@@ -54,14 +55,13 @@ def main() -> None:
         loaders.train,
         loaders.val,
         epochs=epochs,
-        lr=0.1 if args.constant_lr else 0.3,
+        lr=0.1 if args.constant_lr or args.quick else 0.3,
         scheduler=None if args.constant_lr else "cosine",
         restore_best=False,
         seed=args.seed,
     )
     report = train.evaluate(model, test_loader)
 
-    args.out.mkdir(parents=True, exist_ok=True)
     print(report)
     plot.history(history, layout="twin").savefig(args.out / "history.png", dpi=150)
     plot.mistakes(report, test).savefig(args.out / "mistakes.png", dpi=150)

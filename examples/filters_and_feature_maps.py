@@ -24,6 +24,7 @@ SOBEL = {
     "Sobel x": filters.sobel_x(),
     "Sobel y": filters.sobel_y(),
     "Sobel x, decimal": filters.sobel_x("decimal"),
+    "Sobel x, 5x5": filters.sobel_x("5x5"),
 }
 
 
@@ -32,7 +33,7 @@ def photograph(quick: bool) -> Image.Image:
     if not quick:
         return Image.fromarray(load_sample_image("china.jpg")).crop((20, 0, 380, 360))
     picture = Image.new("RGB", (320, 320), (150, 190, 230))
-    ImageDraw.Draw(picture).polygon([(40, 250), (160, 60), (280, 250)], fill=(150, 50, 40))
+    ImageDraw.Draw(picture).polygon([(40, 250), (160, 60), (280, 250)], fill=(210, 50, 40))
     return picture
 
 
@@ -59,7 +60,6 @@ def set_by_hand(photo: Path | Image.Image) -> dict[str, Any]:
     edges = {
         "grey": grey,
         **{name: filters.apply_filter(grey, kernel) for name, kernel in SOBEL.items()},
-        "Sobel x, 5x5": filters.apply_filter(grey, filters.sobel_x("5x5")),
         "blurred": blurred,
         "blurred, Sobel x": smooth,
         "and above 60": (smooth > 60).to(torch.uint8) * 255,
@@ -103,10 +103,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/filters_and_feature_maps"))
     parser.add_argument("--quick", action="store_true", help="on a drawing, and little training")
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     by_itself, accuracy = learnt(2 if args.quick else args.epochs, args.seed, args.device)
     pictures = set_by_hand(args.data or photograph(args.quick)) | by_itself
-    args.out.mkdir(parents=True, exist_ok=True)
     for name, picture in pictures.items():
         picture.savefig(args.out / f"{name}.png", dpi=150)
     seconds = round(time.perf_counter() - started, 1)

@@ -55,13 +55,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/mario_vs_wario"))
     parser.add_argument("--quick", action="store_true", help="few frames, 2 epochs")
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     if bool(args.train_zip) != bool(args.test_zip):
         parser.error("--train-zip and --test-zip go together")
     if args.quick:
         warnings.simplefilter("ignore", CnnkitWarning)  # so few frames teach nothing
     started = time.perf_counter()
-    epochs = args.epochs or (2 if args.quick else 10)
-    args.out.mkdir(parents=True, exist_ok=True)
+    epochs = (2 if args.quick else 10) if args.epochs is None else args.epochs
 
     frames, test = open_frames(args)
     print(data.check(train=frames, test=test))  # copies across the two would flatter the figures

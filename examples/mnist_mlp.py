@@ -30,12 +30,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("out/mnist_mlp"))
     parser.add_argument("--quick", action="store_true", help="on images made here, 3 epochs")
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     if args.quick:
         digits, test = made.parts((1, 28, 28), idx.MNIST)
     else:
         digits, test = idx.load("MNIST", args.data, idx.MNIST)
-    epochs = args.epochs or (3 if args.quick else 30)
+    epochs = (3 if args.quick else 30) if args.epochs is None else args.epochs
     options = {"device": args.device, "seed": args.seed}
     train_loader = data.make_loader(digits, 20, shuffle=True, **options)
     test_loader = data.make_loader(test, 500, **options)
@@ -46,7 +47,6 @@ def main() -> None:
     report = train.evaluate(model, test_loader)
     print(report.accuracy_lines())  # a line a class, as the article prints them
 
-    args.out.mkdir(parents=True, exist_ok=True)
     pictures = {
         "digits": plot.batch(train_loader, number=20),
         "history": plot.history(history),

@@ -9,6 +9,7 @@ import argparse
 import json
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import drawn
 
@@ -25,11 +26,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=96, help="side that the images get, in pixels")
     parser.add_argument("--model", default="ThreeConvCIFAR", choices=models.list_models())
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--skip-broken", action="store_true", help="leave out unreadable files")
     parser.add_argument("--device", help="cpu, cuda, … (default: what there is)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("out/own_images"))
     parser.add_argument("--quick", action="store_true", help="on 120 drawings, 3 epochs")
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     if args.quick:
         args.data = drawn.write(args.out / "drawings", {"cat": 60, "other": 60})
         args.size, args.epochs = 32, 3
@@ -39,7 +42,10 @@ def main() -> None:
 
     # Open, and check before any time is spent: broken files, copies, classes out of proportion.
     opened = data.ImageFolder if Path(args.data).is_dir() else data.ImageFolder.from_zip
-    images = opened(args.data, image_size=args.size)
+    on_corrupt: Literal["skip", "raise"] = "skip" if args.skip_broken else "raise"
+    images = opened(args.data, image_size=args.size, on_corrupt=on_corrupt)
+    if len(images.classes) < 2:
+        raise SystemExit(f"expected a folder for each of two classes or more, found {images}")
     found = data.check(images)
     print(data.describe(images), found, sep="\n\n")
     found.raise_for_errors()
@@ -66,7 +72,6 @@ def main() -> None:
     assert loaders.test is not None
     report = train.evaluate(model, loaders.test)
     print(report)
-    args.out.mkdir(parents=True, exist_ok=True)
     plot.history(history).savefig(args.out / "history.png", dpi=150)
     plot.confusion_matrix(report).savefig(args.out / "confusion_matrix.png", dpi=150)
     if report.mistakes:

@@ -37,6 +37,7 @@ from cnnkit.train import (
     fit,
     load_checkpoint,
 )
+from cnnkit.train._optimizers import OptimizerName
 
 close = functools.partial(pytest.approx, rel=0.01)  # a card adds up in another order
 
@@ -103,7 +104,9 @@ def the_losses_of_an_epoch_keep_no_graph(device: str) -> None:
 
 def an_optimiser_by_name_is_computed_as_its_device_does(device: str) -> None:
     """On the CPU fused, or one by one; where the checkpoint came from elsewhere as well."""
-    for name, option, on_cpu in (("adam", "fused", True), ("sgd", "foreach", False)):
+    kinds: tuple[tuple[OptimizerName, str, bool], ...]
+    kinds = ("adam", "fused", True), ("sgd", "foreach", False)
+    for name, option, on_cpu in kinds:
         with tempfile.TemporaryDirectory() as folder:
             for where, epochs, found in (("cpu", 1, on_cpu), (device, 2, None), ("cpu", 3, on_cpu)):
                 seen = See(option)

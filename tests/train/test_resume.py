@@ -457,7 +457,7 @@ def test_interrupted_in_the_validation(tmp_path: Path) -> None:
                 signal.raise_signal(signal.SIGINT)
             return super().validation_step(batch)
 
-    Interrupted.__qualname__ = "Nosy"
+    Interrupted.__name__ = Interrupted.__qualname__ = "Nosy"
     seeded()
     cut = train(tmp_path, Interrupted(), loaders(), callbacks=CutAt(None))
     assert cut.history.stop_reason == "interrupted"

@@ -10,6 +10,7 @@ from torch import nn
 from cnnkit.device import DeviceDataLoader
 from cnnkit.distributed import broadcast, is_main, world_size
 from cnnkit.errors import ArgumentError
+from cnnkit.models._base import hook_overridden
 from cnnkit.train import _settings
 from cnnkit.train._callbacks import Callback, Callbacks
 from cnnkit.train._checkpoint import CheckpointFolder, Keep
@@ -42,6 +43,7 @@ from cnnkit.train._step import make_step
 from cnnkit.train._tune import faster_format
 from cnnkit.train._untouched import untouched
 from cnnkit.train._update import Updates
+from cnnkit.train._warn import warn
 from cnnkit.train._watch import shared_samples
 from cnnkit.types import LossFunction, PathLike
 
@@ -191,6 +193,8 @@ def fit(
         scheduler, made, epochs=epochs, steps=steps_of(train, epochs, accumulate), mode=history.mode
     )
     loss_function = module_of(loss or default_loss(model), train.device)
+    if loss is not None and hook_overridden(model, "training_step"):
+        warn("the model has a training_step of its own, which trains: loss= is for validation only")
     settings: dict[str, Any] = {
         "model": _settings.of_model(model),
         **_settings.of_optimizer(made, schedule),
@@ -220,6 +224,8 @@ def fit(
         ),
         compile=compile,
     )
+    if memory_format == "tune" and progress and is_main():
+        print(f"memory_format: {compute.memory_format}")  # noqa: T201
     run = Run(
         Parts(
             model=model,
@@ -274,7 +280,9 @@ def _format(
     if choice == "auto":
         return by_rule(model, train.device, resolved)
     with untouched(train) as twin:
-        batch = next(iter(twin.batches(0)))
+        batch = next(iter(twin.batches(0)), None)
+        if batch is None:
+            return "contiguous"  # there is nothing to train on either, which the run says
         return faster_format(
             model, lambda trial: make_step(trial, loss, None), batch, train.device, resolved
         )

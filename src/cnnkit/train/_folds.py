@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from cnnkit.data import Split
-from cnnkit.distributed import barrier, broadcast, gather
+from cnnkit.distributed import barrier, broadcast, gather, is_main
+from cnnkit.errors import TrainingError
 from cnnkit.train._cross_validation import CrossValidation
 from cnnkit.train._evaluate import evaluate
 from cnnkit.train._fit import fit
@@ -16,6 +18,7 @@ from cnnkit.train._interrupt import Interrupt
 from cnnkit.train._loss import default_loss, denominator
 from cnnkit.train._out_of_fold import placed
 from cnnkit.train._plan import Plan
+from cnnkit.train._warn import warn
 
 __all__ = ["run_folds"]
 
@@ -62,7 +65,10 @@ def run_folds(plan: Plan, files: FoldFiles | None, interrupt: Interrupt) -> Cros
         )
     result = CrossValidation(plan, folds, reason, files)
     if files is not None and folds:
-        files.summarise(result, result.report)
+        try:
+            _write(plan, "all folds", lambda: files.summarise(result, result.report))
+        except _CutError as cut:
+            result = CrossValidation(plan, folds, cut.reason, files)
         barrier()  # what is returned can be read
     return result
 
@@ -109,8 +115,35 @@ def _trained(
         loaders.train.preprocess,
     )
     if files is not None:
-        files.save(number, trained, model)
+        _write(plan, f"fold {number}", lambda: files.save(number, trained, model))
     return trained
+
+
+def _write(plan: Plan, what: str, write: Callable[[], None]) -> None:
+    """Write results; a disk that is full ends the cross-validation only if that is wanted.
+
+    Raises:
+        _CutError: It is.
+    """
+    failed = None
+    try:
+        write()  # in the main process alone
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, TrainingError):
+            raise
+        failed = str(error)
+    failed = broadcast(failed)
+    if failed is None:
+        return
+    stop = plan.arguments["on_checkpoint_error"] == "stop"
+    if is_main():
+        warn(
+            f"the results of {what} could not be written ({failed}). The checkpoints in the folder "
+            "are whole, and calling this again goes on from them; this run "
+            + ("ends here" if stop else "goes on")
+        )
+    if stop:
+        raise _CutError("not_saved")
 
 
 def _asked(interrupt: Interrupt) -> StopReason | None:

@@ -41,7 +41,7 @@ class GuardedLoss:
     """Calls a loss, and returns it with its denominator.
 
     Raises:
-        ArgumentError: The loss does not return a mean.
+        ArgumentError: The loss does not return a mean, or takes no logits.
         DataError: When it is called: a label is outside the classes; the message says which.
     """
 
@@ -51,6 +51,11 @@ class GuardedLoss:
             raise ArgumentError(
                 f"the loss must return the mean of a batch, received reduction={reduction!r}: "
                 'make it with reduction="mean"'
+            )
+        if isinstance(loss, nn.BCELoss):
+            raise ArgumentError(
+                "nn.BCELoss takes probabilities, and figures, reports and classifiers take logits: "
+                "leave the sigmoid out of the model and use nn.BCEWithLogitsLoss"
             )
         self.loss = loss
         self._takes_floats = isinstance(loss, nn.BCEWithLogitsLoss)

@@ -157,7 +157,7 @@ class Plan:
             "normalisation": repr(self.preprocess.to_dict())
             if isinstance(self.preprocess, Preprocess)
             else self.preprocess,
-            "model": f"{_settings.of_model(model)}, {_settings.digest(_settings.plain(model))}",
+            "model": _settings.of_model(model),
             **_settings.of_optimizer(optimizer, schedule),
             "epochs": self.epochs,
             **{name: _settings.plain(given[name]) for name in sorted(plain)},

@@ -147,6 +147,11 @@ class Run:
             self._unsound("weights", math.nan, state.batch, state.lr)
         elif whole:
             row: Row = {"epoch": state.epoch, **epoch.figures.row()}
+            if math.isnan(row["train_loss"]):  # of losses that are numbers
+                raise DataError(
+                    "no batch of the training loader has a loss: class weights or ignored labels "
+                    "leave nothing of it"
+                )
             self._end_epoch(row, epoch.started, epoch.rate)
         return self.epoch is None
 
@@ -197,12 +202,14 @@ class Run:
 
     def _end_epoch(self, row: Row, started: float, rate: float) -> None:
         """Validate, record, and let everything know that an epoch has ended."""
-        parts, state = self.parts, self.state
+        parts, state, loss = self.parts, self.state, 0.0
         same_on_all(parts.model.buffers())  # each process has normalised its own share
         if parts.val is not None:
             if self.epoch is not None:
                 self.epoch.resumed = self.random_states()  # where an interrupt goes back to
-            row.update(self._validate(parts.val))
+            figures = self._validate(parts.val)
+            row.update(figures)
+            loss = figures.get("val_loss", 0.0)  # before a callback may change the row
         elif self.epoch is not None:
             self.watch.training(self.epoch.figures.last)
         row.update(lr=rate, seconds=time.perf_counter() - started)
@@ -215,8 +222,15 @@ class Run:
             parts.schedule.after_epoch(self.history)
         self._tell(row)
         self.watch.after_epoch(self.history, state.epochs)
-        if row["epoch"]:
+        if not math.isfinite(loss):
+            self._end_unsound(
+                f"the validation loss became {loss} in epoch {state.epoch}",
+                "Try a smaller learning rate (find_lr proposes one), and look for images of the "
+                "validation set that are no numbers",
+            )
+        elif row["epoch"]:
             self._save()
+        if row["epoch"]:
             self._asked_to_stop()
 
     def _validate(self, val: DeviceDataLoader) -> dict[str, float]:
@@ -272,15 +286,20 @@ class Run:
         )
         if self.parts.progress and is_main():
             print(epoch_line(self.history.rows[-1], state.epochs), flush=True)  # noqa: T201
+        self._end_unsound(
+            f"the {what} became {value} in epoch {state.epoch}, batch {batch}, at the learning "
+            f"rate {rate:g}",
+            "Try a smaller learning rate (find_lr proposes one) or clip_norm=1, and look for "
+            "images or class weights that are no numbers",
+        )
+
+    def _end_unsound(self, what: str, advice: str) -> None:
+        best = f"epoch {self.kept.epoch}" if self.kept.epoch else "the beginning"
         self.watch.say(
             "unsound",
-            f"the {what} became {value} in epoch {state.epoch}, batch {batch}, at the learning "
-            f"rate {rate:g}: the run has ended, and the weights of "
-            + (f"epoch {self.kept.epoch}" if self.kept.epoch else "the beginning")
-            + " are back in the model. Try a smaller learning rate (find_lr proposes one) or "
-            "clip_norm=1, and look for images or class weights that are no numbers",
+            f"{what}: the run has ended, and the weights of {best} are back in the model. {advice}",
         )
-        state.stop("nan")
+        self.state.stop("nan")
 
     def _finish(self) -> None:
         """The best weights, or those there are, and the reason."""
@@ -301,6 +320,9 @@ class Run:
         self.kept.restore(within_epoch=within, unsound=state.stop_reason == "nan")
         self.parts.model.eval()
         self.parts.callbacks.fit_end(state)
+        if self.cut is None:
+            self._asked_to_stop()  # by now, too late to cut anything: whoever called is to know
+            self.history.stop_reason = self.cut or self.history.stop_reason
 
     def _save(self) -> None:
         """Write a checkpoint of what stands now, if there is a folder for it."""
@@ -308,7 +330,9 @@ class Run:
         if parts.checkpoints is None:
             return
         self.saved_at = state.step
-        unsound = self.epoch is not None and self.epoch.figures.first_unsound() is not None
+        unsound = self.epoch is not None and (
+            self.epoch.figures.first_unsound() is not None or not weights_are_numbers(parts.model)
+        )
         if any_of_us(unsound):
             return  # never over a checkpoint that is sound
         position = Position(state.epoch, None if self.epoch is None else state.batch)

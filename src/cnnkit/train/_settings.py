@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cnnkit.device import DeviceDataLoader
+from cnnkit.train._lengths import batches_of
 from cnnkit.train._optimizers import HOW_COMPUTED
 from cnnkit.train._schedules import Schedule
 
@@ -32,13 +34,14 @@ _MOVING = ("last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step"
 
 
 def of_model(model: nn.Module) -> str:
-    """Class and shapes of the weights."""
+    """Class, layers and shapes of the weights."""
     shapes = [
         (name, tuple(one.shape) if isinstance(one, Tensor) else type(one).__qualname__)
         for name, one in model.state_dict().items()
     ]
     count = sum(parameter.numel() for parameter in model.parameters())
-    return f"{type(model).__qualname__}, {count:,} parameters, {digest(repr(shapes))}"
+    layers = digest(plain(model))  # as they are printed: with the share that is dropped, say
+    return f"{type(model).__qualname__}, {count:,} parameters, {digest(repr(shapes))}, {layers}"
 
 
 def of_optimizer(optimizer: Optimizer, schedule: Schedule) -> dict[str, Any]:
@@ -61,13 +64,22 @@ def of_optimizer(optimizer: Optimizer, schedule: Schedule) -> dict[str, Any]:
 
 
 def of_loss(loss: Any) -> str:
-    """Name and, of a module, settings and class weights."""
+    """Name and settings, of a module with those of its parts and the class weights."""
+    name = str(getattr(loss, "__qualname__", type(loss).__qualname__))
     if isinstance(loss, nn.Module):
         tensors = {name: tensor.cpu().tolist() for name, tensor in loss.state_dict().items()}
-        kinds = (int, float, str)
-        options = {n: v for n, v in vars(loss).items() if isinstance(v, kinds) and n != "training"}
-        return f"{type(loss).__qualname__} {options} {digest(repr(tensors)) if tensors else ''}"
-    return str(getattr(loss, "__qualname__", type(loss).__qualname__))
+        options = {
+            f"{part}.{option}".lstrip("."): value
+            for part, module in loss.named_modules()
+            for option, value in vars(module).items()
+            if isinstance(value, (int, float, str)) and option != "training"
+        }
+        return f"{name} {options} {digest(repr(tensors)) if tensors else ''}"
+    if isinstance(loss, functools.partial):
+        return f"{of_loss(loss.func)} {plain(loss.args)} {plain(loss.keywords)}"
+    if hasattr(loss, "__qualname__"):  # a function
+        return name
+    return f"{name} {plain(getattr(loss, '__dict__', None))}"
 
 
 def of_data(name: str, loader: DeviceDataLoader | None) -> dict[str, Any]:
@@ -82,6 +94,7 @@ def of_data(name: str, loader: DeviceDataLoader | None) -> dict[str, Any]:
         "augment": [plain(augmentation) for augmentation in loader.augment],
         "seed": loader.seed,
         "batch_size": getattr(loader.loader, "batch_size", None),
+        "batches": batches_of(loader),
     }
     if order is not None:
         settings |= {"shuffle": order.shuffle, "balanced": order.weights is not None}

@@ -22,17 +22,6 @@ Step: TypeAlias = "Callable[[Batch], Stepped]"
 def make_step(model: nn.Module, loss: LossFunction, classes: tuple[str, ...] | None) -> Step:
     """How a batch becomes a loss: the model's own `training_step`, or forward and `loss`."""
     num_classes = None if classes is None else len(classes)
-    guarded = GuardedLoss(loss)
-    careful = may_weigh_nothing(loss)
-
-    def step(batch: Batch) -> Stepped:
-        images, labels = batch
-        logits = model(images)
-        check_outputs(logits, labels, num_classes)
-        value, weight = guarded(logits, labels)
-        if careful and isinstance(weight, Tensor):
-            weight = weight.item()  # waits for an accelerator: a batch that weighs 0 is left out
-        return value, logits, weight
 
     def own_step(batch: Batch) -> Stepped:
         result: Any = model.training_step(batch)  # type: ignore[operator]
@@ -46,4 +35,17 @@ def make_step(model: nn.Module, loss: LossFunction, classes: tuple[str, ...] | N
             check_outputs(logits, batch[1], num_classes)
         return value, logits, len(batch[1])
 
-    return own_step if hook_overridden(model, "training_step") else step
+    if hook_overridden(model, "training_step"):
+        return own_step  # which may never ask for the loss
+    guarded, careful = GuardedLoss(loss), may_weigh_nothing(loss)
+
+    def step(batch: Batch) -> Stepped:
+        images, labels = batch
+        logits = model(images)
+        check_outputs(logits, labels, num_classes)
+        value, weight = guarded(logits, labels)
+        if careful and isinstance(weight, Tensor):
+            weight = weight.item()  # waits for an accelerator: a batch that weighs 0 is left out
+        return value, logits, weight
+
+    return step
