@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import math
 import random
 import signal
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from training_runs import Result, equal, figures, files, loaders, network, train, weights
@@ -362,6 +363,7 @@ def smaller() -> nn.Module:
         ({"data": loaders(8)}, "train_loader batch_size was 7, is 8"),
         ({"data": loaders(n=63)}, "train_loader samples was '48 samples, .*', is .50 samples"),
         ({"model": smaller()}, "model was 'TwoLayerCNN, .*', is 'MLP, "),
+        ({"model": network(dropout=0.4)}, "model was 'TwoLayerCNN, .*', is 'TwoLayerCNN, "),
     ],
 )
 def test_other_settings_are_listed(tmp_path: Path, changed: dict[str, Any], said: str) -> None:
@@ -369,6 +371,54 @@ def test_other_settings_are_listed(tmp_path: Path, changed: dict[str, Any], said
     with pytest.raises(ArgumentError, match=f"must be set as it was, but: .*{said}"):
         train(tmp_path, **{"epochs": 2, "scheduler": None, "resume": True, **changed})
     assert train(tmp_path, epochs=2, scheduler=None, resume=True).history.stop_reason == "finished"
+
+
+class Smooth(nn.Module):
+    """A loss with another inside."""
+
+    def __init__(self, smoothing: float) -> None:
+        super().__init__()
+        self.inner = nn.CrossEntropyLoss(label_smoothing=smoothing)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        loss: Tensor = self.inner(logits, labels)
+        return loss
+
+
+class Scaled:
+    """A loss that is neither a function nor a module."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return self.factor * nn.functional.cross_entropy(logits, labels)
+
+
+def smoothed(smoothing: float) -> Any:
+    return functools.partial(nn.functional.cross_entropy, label_smoothing=smoothing)
+
+
+@pytest.mark.parametrize("make", [Smooth, Scaled, smoothed])
+def test_settings_of_a_loss_of_ones_own_are_seen(tmp_path: Path, make: Any) -> None:
+    options: dict[str, Any] = {"scheduler": None}
+    train(tmp_path, epochs=1, loss=make(0.25), **options)
+    with pytest.raises(ArgumentError, match=r"loss was .*0\.25.*, is .*0\.5"):
+        train(tmp_path, epochs=2, loss=make(0.5), resume=True, **options)
+    resumed = train(tmp_path, epochs=2, loss=make(0.25), resume=True, **options)
+    assert resumed.same(train(epochs=2, loss=make(0.25), **options))
+
+
+def test_another_number_of_batches_is_seen(tmp_path: Path) -> None:
+    def foreign(drop_last: bool) -> Any:
+        samples = [(torch.full((1, 8, 8), n / 10), n % 3) for n in range(10)]
+        return torch.utils.data.DataLoader(samples, 4, drop_last=drop_last)  # type: ignore[arg-type]
+
+    fit(network(), foreign(False), epochs=1, checkpoint_dir=tmp_path, progress=False)
+    with pytest.raises(ArgumentError, match="train_loader batches was 3, is 2"):
+        fit(
+            network(), foreign(True), epochs=2, checkpoint_dir=tmp_path, resume=True, progress=False
+        )
 
 
 def test_several_other_settings_are_all_listed(tmp_path: Path) -> None:
@@ -494,6 +544,33 @@ def test_leftovers_of_a_killed_process_go(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     train(tmp_path, epochs=2, scheduler=None, resume=True)
     assert files(tmp_path) == ["epoch-0001.pt", "epoch-0002.pt", "notes.txt"]
+
+
+class OnceNaN:
+    """A loss whose gradient is nan once, though it is a number itself."""
+
+    def __init__(self, call: int) -> None:
+        self.call = call
+        self.calls = 0
+
+    def __call__(self, logits: Tensor, labels: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            self.calls += 1
+            if self.calls == self.call:
+                logits = logits + (0 * logits).sqrt()  # 0 / 0 in the derivative
+        return nn.functional.cross_entropy(logits, labels)
+
+
+@pytest.mark.parametrize("call", [10, 14])  # seven an epoch
+def test_weights_that_are_no_numbers_are_not_written(tmp_path: Path, call: int) -> None:
+    options: dict[str, Any] = {"checkpoint_every": 1, "scheduler": None}
+    with pytest.warns(CnnkitWarning, match="the run has ended"):
+        cut = train(tmp_path, loss=OnceNaN(call), **options)
+    assert cut.history.stop_reason == "nan"
+    model = network()
+    load_checkpoint(tmp_path, model)
+    assert all(weight.isfinite().all() for weight in model.state_dict().values())
+    assert files(tmp_path)[-1] == f"epoch-0002-batch-{call - 8:06}.pt", "that of the step before"
 
 
 # --- a full disk ---------------------------------------------------------------------------------

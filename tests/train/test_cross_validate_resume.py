@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 from functools import partial
@@ -31,6 +32,7 @@ from cnnkit import _pictures
 from cnnkit.data import augment
 from cnnkit.errors import (
     ArgumentError,
+    CnnkitWarning,
     MissingExtraError,
     ModelError,
     SavedFileError,
@@ -38,6 +40,7 @@ from cnnkit.errors import (
 )
 from cnnkit.models import MLP
 from cnnkit.train import Callback, _folds, evaluate, fit
+from cnnkit.train._fold_files import FoldFiles
 
 # Data of noise: what `fit` says of it is tested in test_watch.py.
 pytestmark = pytest.mark.filterwarnings("ignore::cnnkit.errors.CnnkitWarning")
@@ -214,6 +217,26 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_does_not_change_the_result_may_change(finished: Path) -> None:
     assert run(out_dir=finished, keep="all", checkpoint_every=3, num_workers=1).complete
+
+
+@pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.parametrize("name", ["weights.pt", "summary.txt"])
+def test_a_full_disk_between_folds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, stop: bool
+) -> None:
+    whole = run(out_dir=tmp_path / "whole")
+    full = OSError(errno.ENOSPC, "No space left on device")
+    method = "save" if name == "weights.pt" else "summarise"
+    monkeypatch.setattr(FoldFiles, method, Mock(side_effect=full))
+    how = "stop" if stop else "warn"
+    with pytest.warns(CnnkitWarning, match="could not be written .*No space left"):
+        result = run(out_dir=tmp_path / "full", on_checkpoint_error=how)
+    assert result.stop_reason == ("not_saved" if stop else "finished")
+    scores = [fold.score for fold in result.folds]
+    assert scores == [fold.score for fold in whole.folds][: 0 if stop and method == "save" else K]
+    monkeypatch.undo()
+    assert_equal(run(out_dir=tmp_path / "full"), whole)
+    assert (tmp_path / "full" / "summary.txt").exists()
 
 
 def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:

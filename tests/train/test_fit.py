@@ -6,6 +6,7 @@ import copy
 import math
 import random
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from cnnkit.data import ArrayDataset, make_loader
 from cnnkit.device import DeviceDataLoader
-from cnnkit.errors import DataError
+from cnnkit.errors import CnnkitWarning, DataError
 from cnnkit.models import MLP
 from cnnkit.train import History, evaluate, fit
 
@@ -278,6 +279,20 @@ def test_a_nan_in_the_first_epoch_leaves_the_initial_weights() -> None:
         0,
     )
     assert same(net, model())
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_validation_loss_that_is_no_number_ends_the_run(tmp_path: Path, first: bool) -> None:
+    net = model()
+    with pytest.warns(CnnkitWarning, match=r"the validation loss became nan in epoch \d: the run"):
+        history = fit(
+            net, loader(dataset()), Poisoned(0), epochs=3, evaluate_first=first,
+            checkpoint_dir=tmp_path, progress=False,
+        )  # fmt: skip
+    assert (history.stop_reason, history.restored) == ("nan", None if first else 0)
+    assert [row["epoch"] for row in history.rows] == [0 if first else 1]
+    assert same(net, model())
+    assert not list(tmp_path.glob("*.pt")), "there is nothing to go on from"
 
 
 def test_a_nan_never_is_the_best_by_accuracy_either() -> None:

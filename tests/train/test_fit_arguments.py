@@ -191,6 +191,11 @@ def test_an_unknown_figure_to_watch_is_refused_without_restoring_too() -> None:
 # --- losses --------------------------------------------------------------------------------------
 
 
+def test_a_loss_of_probabilities_is_refused() -> None:
+    with pytest.raises(ArgumentError, match=r"BCELoss takes probabilities.*BCEWithLogitsLoss"):
+        run(loss=nn.BCELoss())
+
+
 @pytest.mark.parametrize("reduction", ["sum", "none"])
 def test_a_loss_that_is_no_mean_is_refused(reduction: str) -> None:
     model = net()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cnnkit.errors import ModelError
+from cnnkit.errors import CnnkitWarning, ModelError
 from cnnkit.models import ImageClassificationBase
 from cnnkit.train import fit
 
@@ -197,6 +197,21 @@ def test_a_plain_module_may_bring_a_training_step() -> None:
     row = fit(Own(), batches(), batches(), epochs=1, progress=False).rows[0]
     assert "train_acc" not in row
     assert "val_acc" in row
+    with pytest.warns(CnnkitWarning, match="training_step of its own.* loss= is for validation"):
+        fit(Own(), batches(), batches(), epochs=1, progress=False, loss=F.cross_entropy)
+
+
+def test_a_loss_that_training_never_asks_for_may_be_any() -> None:
+    class Own(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.loss = nn.CrossEntropyLoss(reduction="none")  # type: ignore[method-assign]
+
+        def training_step(self, batch: Batch) -> Tensor:
+            return self.loss(self(batch[0]), batch[1]).mean()
+
+    row = fit(Own(), batches(), epochs=1, progress=False).rows[0]
+    assert 0 < row["train_loss"] < 3
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,15 @@ def test_progress_prints_one_line_an_epoch(capsys: pytest.CaptureFixture[str]) -
     assert second.startswith("epoch 2/2  train_loss ")
 
 
+def test_tune_says_what_it_took(capsys: pytest.CaptureFixture[str]) -> None:
+    run(memory_format="tune")
+    first, *rows = capsys.readouterr().out.splitlines()
+    assert re.fullmatch("memory_format: (contiguous|channels_last)", first)
+    assert len(rows) == 2
+    run(memory_format="tune", progress=False)
+    assert capsys.readouterr().out == ""
+
+
 def test_lines_without_a_validation_set(capsys: pytest.CaptureFixture[str]) -> None:
     run(val=False)
     out = capsys.readouterr().out

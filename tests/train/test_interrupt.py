@@ -150,6 +150,19 @@ def test_a_callback_that_stops_at_the_same_step_is_not_forgotten(tmp_path: Path)
     assert resumed.same(train(callbacks=Both()))
 
 
+@pytest.mark.parametrize(
+    ("number", "reason"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")]
+)
+def test_one_that_comes_while_the_last_callback_works_is_said(number: Any, reason: str) -> None:
+    class Late(Callback):
+        def on_fit_end(self, state: TrainState) -> None:
+            signal.raise_signal(number)
+
+    ended = train(callbacks=Late())
+    assert ended.history.stop_reason == reason
+    assert (ended.rows, len(ended.rows)) == (train().rows, 3), "and nothing is lost"
+
+
 def test_the_reason_is_there_for_the_last_callback() -> None:
     class Look(Signals):
         seen: Any = "nothing"
