@@ -49,14 +49,13 @@ def weaknesses(report: metrics.Report, history: train.History) -> list[str]:
     order = report.recall.argsort().tolist()
     classes = [f"{report.classes[n]} {report.recall[n]:.0%}" for n in order]
     pairs = [f"{c.true} for {c.predicted} {c.count}x" for c in report.most_confused[:4]]
-    pairs = pairs or ["nothing"]
     best = history.best or history.rows[-1]
     overfits = best["train_acc"] - best["val_acc"] > 0.03
     advice = "augmentation or dropout" if overfits else "more epochs or a larger network"
     advice = "which asks for " + advice if best["val_acc"] < 1 else "and nothing is left to learn"
     return [
         f"weakest: {', '.join(classes[:3])}; strongest: {', '.join(classes[:-4:-1])}",
-        f"confused most often: {', '.join(pairs)}",
+        f"confused most often: {', '.join(pairs) or 'nothing'}",
         f"epoch {best['epoch']:.0f}: {best['train_acc']:.1%} right in training, "
         f"{best['val_acc']:.1%} in validation, {advice}",
     ]

@@ -24,7 +24,6 @@ SOBEL = {
     "Sobel x": filters.sobel_x(),
     "Sobel y": filters.sobel_y(),
     "Sobel x, decimal": filters.sobel_x("decimal"),
-    "Sobel x, 5x5": filters.sobel_x("5x5"),
 }
 
 
@@ -60,6 +59,7 @@ def set_by_hand(photo: Path | Image.Image) -> dict[str, Any]:
     edges = {
         "grey": grey,
         **{name: filters.apply_filter(grey, kernel) for name, kernel in SOBEL.items()},
+        "Sobel x, 5x5": filters.apply_filter(grey, filters.sobel_x("5x5")),
         "blurred": blurred,
         "blurred, Sobel x": smooth,
         "and above 60": (smooth > 60).to(torch.uint8) * 255,

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from cnnkit import Classifier
+from cnnkit.data import ImageFolder
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
@@ -36,7 +37,8 @@ def run(script: str, *arguments: str) -> str:
 
 
 def test_quickstart(tmp_path: Path) -> None:
-    run("quickstart.py", "--epochs", "1", "--out", str(tmp_path))
+    run("quickstart.py", "--quick", "--out", str(tmp_path))
+    assert json.loads((tmp_path / "result.json").read_text())["epochs"] == 2
     said = run("quickstart.py", "--epochs", "2", "--out", str(tmp_path))  # and once more
     assert "Split(train=1168, val=270, test=359)" in said
     assert "a fresh process says: " in said
@@ -84,10 +86,35 @@ def test_filters_and_feature_maps(tmp_path: Path) -> None:
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_covers_are_sorted_with_cats_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another class comes first in the order of the names."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    covers = importlib.import_module("covers")
+    classes, given = ("background", "cat"), tmp_path / "given"
+    for name, grey in (("background", 90), ("cat", 160)):
+        (given / name).mkdir(parents=True)
+        for number in range(3):
+            pixels = np.full((8, 8), grey + 20 * number, dtype=np.uint8)
+            Image.fromarray(pixels).save(given / name / f"{number}.png")
+    test = ImageFolder(given, image_size=8, mode="L")
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 2))
+    with torch.no_grad():
+        for weight, value in zip(model.parameters(), (0.1, -4.2), strict=True):
+            weight.zero_()[1] = value  # the brighter, the more of a cat
+    assert test.preprocess is not None
+    sure = Classifier(model, classes, test.preprocess)
+    assert covers.sort_out(sure, test, "cat", tmp_path) == 2
+    rows = [line.split(",") for line in (tmp_path / "covers.csv").read_text().splitlines()[1:]]
+    assert [row[0] for row in rows] == ["cat"] * 2 + ["background"] * 4
+    assert [Path(row[2]).stem for row in rows] == [f"{n:04}" for n in (5, 4, 3, 2, 1, 0)]
+    assert (tmp_path / "covers.png").exists()
+
+
 @pytest.mark.parametrize(
     ("script", "option", "pictures"),
     [
         ("mnist_mlp.py", None, 5),
+        ("fashion_mnist.py", None, 3),
         ("fashion_mnist.py", "--batch-norm", 3),
         ("cifar10_three_conv.py", None, 5),
         ("cifar10_six_conv.py", "--regularised", 5),
