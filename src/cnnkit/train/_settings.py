@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+_SHOWN = 300  # characters of what is told as it is
 _MOVING = ("last_epoch", "_step_count", "_last_lr", "_get_lr_called_within_step", "best")
 
 
@@ -79,7 +80,8 @@ def of_loss(loss: Any) -> str:
         return f"{of_loss(loss.func)} {plain(loss.args)} {plain(loss.keywords)}"
     if hasattr(loss, "__qualname__"):  # a function
         return name
-    return f"{name} {plain(getattr(loss, '__dict__', None))}"
+    attributes = str(plain(getattr(loss, "__dict__", None)))
+    return f"{name} {attributes if len(attributes) < _SHOWN else digest(attributes)}"
 
 
 def of_data(name: str, loader: DeviceDataLoader | None) -> dict[str, Any]:
