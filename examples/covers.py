@@ -14,9 +14,9 @@ def sort_out(classifier: Classifier, test: data.ImageFolder, cat: str, out: Path
     for number, path in enumerate(test.paths):
         shutil.copy(path, out / "covers" / f"{number:04}{Path(path).suffix}")
     found = classifier.predict_folder(out / "covers")
-    # Sorted by class, in the order of their names: here by how sure it is that there is a cat.
-    chances = {row.path: abs((row.label != cat) - row.probability) for row in found}
-    rows = tuple(sorted(found, key=lambda row: -chances[row.path]))
+    # It comes sorted by class, in the order of their names: here by the chance of a cat instead.
+    chances = {r.path: r.probability if r.label == cat else 1 - r.probability for r in found}
+    rows = tuple(sorted(found, key=lambda row: chances[row.path], reverse=True))
     dataclasses.replace(found, rows=rows).to_csv(out / "covers.csv")
     cats = [row for row in rows if row.label == cat]  # over 50 %
     names = [f"{place}. {row.probability:.0%}" for place, row in enumerate(cats[:24], start=1)]

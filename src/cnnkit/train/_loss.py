@@ -59,16 +59,13 @@ class GuardedLoss:
             )
         self.loss = loss
         self._takes_floats = isinstance(loss, nn.BCEWithLogitsLoss)
-        self._weighs = isinstance(loss, _WEIGHING)
 
     def __call__(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, float | Tensor]:
         if logits.dtype in _REDUCED:
             logits = logits.float()  # a loss in half precision would be exact to three digits
         given = labels.to(logits.dtype) if self._takes_floats else labels
         try:
-            # What most losses divide by takes no call, in each step, to say.
-            weight = denominator(self.loss, labels) if self._weighs else labels.shape[0]
-            return self.loss(logits, given), weight
+            return self.loss(logits, given), denominator(self.loss, labels)
         except IndexError as error:
             lowest, highest = int(labels.min()), int(labels.max())
             number = number_of_classes(logits)

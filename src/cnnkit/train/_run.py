@@ -185,7 +185,7 @@ class Run:
         state, parts = self.state, self.parts
         state.step += 1
         parts.callbacks.step_end(state)
-        if (self._several or self.interrupt.reason is not None) and self._asked_to_stop():
+        if self._asked_to_stop():
             return True
         if parts.checkpoint_every and state.step - self.saved_at >= parts.checkpoint_every:
             self._save()

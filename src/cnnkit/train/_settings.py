@@ -68,7 +68,7 @@ def of_loss(loss: Any) -> str:
     """Name and settings, of a module with those of its parts and the class weights."""
     name = str(getattr(loss, "__qualname__", type(loss).__qualname__))
     if isinstance(loss, nn.Module):
-        tensors = {name: tensor.cpu().tolist() for name, tensor in loss.state_dict().items()}
+        tensors = {key: tensor.cpu().tolist() for key, tensor in loss.state_dict().items()}
         options = {
             f"{part}.{option}".lstrip("."): value
             for part, module in loss.named_modules()

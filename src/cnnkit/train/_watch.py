@@ -231,7 +231,8 @@ def _are_shares(outputs: Tensor) -> bool:
 def _takes_softmax(loss: LossFunction, logits: Tensor, labels: Tensor) -> bool:
     """Whether the loss is blind to what is added to all logits, as it is after a softmax."""
     try:
-        one, other = (GuardedLoss(loss)(given, labels)[0] for given in (logits, logits + 1))
+        guarded = GuardedLoss(loss)
+        one, other = (guarded(given, labels)[0] for given in (logits, logits + 1))
     except Exception:  # one that takes probabilities may refuse others
         return False
     return torch.allclose(one, other, rtol=1e-4)
